@@ -1,0 +1,454 @@
+/* bnfloss: Bidirectional Negative Feedback (arXiv 2410.04834), DPO and SFT
+ * losses with exact gradients, from a logits buffer, in C11.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A trainer hands over the logits that its model just produced, or the
+ * log-probabilities it already has, and gets back the loss and its gradient.
+ * Nothing is allocated, printed or kept between calls; every function may be
+ * called from any thread.
+ *
+ * The one idea
+ * ------------
+ * For one token with logits z, label y, p = softmax(z) and logp = log p_y,
+ * every loss here moves the logits along one direction,
+ *
+ *     dL/dz = dlogp * (onehot(y) - p)
+ *
+ * so a loss is one number per token, dlogp = dL/dlogp. That makes three
+ * stages, each a function of its own; bnfloss_run() does all three:
+ *
+ *     logits (N,V) --bnfloss_forward--> row states, logp (N)
+ *                  --bnfloss_loss-----> loss, dlogp (N)
+ *                  --bnfloss_backward-> gradient of the logits (N,V)
+ *
+ * One letter per dimension: N rows (tokens), V vocabulary, S sequences.
+ *
+ * How to build it
+ * ---------------
+ * Link the library, or compile src/bnfloss.c into your program, or put
+ *
+ *     #define BNFLOSS_IMPLEMENTATION
+ *     #include "bnfloss.h"
+ *
+ * into one source file of yours. No flag is needed; SIMD is chosen at run
+ * time. With -DBNFLOSS_OPENMP -fopenmp bnfloss_run() uses several threads.
+ *
+ * What holds for every call
+ * -------------------------
+ * - All arguments are checked before anything is written. After an error no
+ *   output byte has changed, except result->where, the offending index.
+ * - Results are the same bits for every instruction set, compiler, thread
+ *   count, alignment and stride, in place or not.
+ * - Pointers need the alignment of their element and nothing more.
+ * - No output may overlap an input or another output; the gradient may be
+ *   the logits buffer itself (same type, same stride).
+ * - Structs start with their own size: set struct_size to sizeof(the struct).
+ *   Fields that a smaller (older) struct lacks get their default; non-zero
+ *   bytes that a larger (newer) struct brings are an error.
+ * - The caller's rounding mode, flush-to-zero and exception masks neither
+ *   change a result nor are changed (x86-64 and aarch64).
+ * - Labels are used as given: row i's label is the token that row i should
+ *   predict. The shift by one is the caller's.
+ */
+#ifndef BNFLOSS_H
+#define BNFLOSS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BNFLOSS_VERSION_MAJOR 0
+#define BNFLOSS_VERSION_MINOR 1
+#define BNFLOSS_VERSION_PATCH 0
+#define BNFLOSS_VERSION "0.1.0"
+
+/* BNFLOSS_API marks what the library exports. A shared library is built with
+ * BNFLOSS_BUILD_SHARED; a Windows program that links one says
+ * BNFLOSS_USE_SHARED. */
+#ifndef BNFLOSS_API
+#if defined(_WIN32) && defined(BNFLOSS_BUILD_SHARED)
+#define BNFLOSS_API __declspec(dllexport)
+#elif defined(_WIN32) && defined(BNFLOSS_USE_SHARED)
+#define BNFLOSS_API __declspec(dllimport)
+#elif defined(__GNUC__) && defined(BNFLOSS_BUILD_SHARED)
+#define BNFLOSS_API __attribute__((visibility("default")))
+#else
+#define BNFLOSS_API
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- What a call answers ------------------------------------------------ */
+
+/* Every function that can fail returns one of these. Those marked (row),
+ * (sequence) or (pair) leave the first offender's index in result->where. */
+typedef enum bnfloss_status {
+    BNFLOSS_OK = 0,
+    BNFLOSS_E_NULL = 1,      /* a pointer that this call needs is NULL */
+    BNFLOSS_E_STRUCT = 2,    /* struct_size unset, or unknown bytes not zero */
+    BNFLOSS_E_ENUM = 3,      /* an unknown constant or flag */
+    BNFLOSS_E_SHAPE = 4,     /* a dimension, stride or range out of bounds */
+    BNFLOSS_E_VALUE = 5,     /* a number outside its range, or NaN */
+    BNFLOSS_E_OPTION = 6,    /* an option that this loss does not have */
+    BNFLOSS_E_ALIGN = 7,     /* a pointer not aligned to its element */
+    BNFLOSS_E_OVERLAP = 8,   /* an output overlaps another buffer */
+    BNFLOSS_E_LABEL = 9,     /* (row) a label >= the vocabulary */
+    BNFLOSS_E_WEIGHT = 10,   /* (row) a weight that is NaN or infinite */
+    BNFLOSS_E_REF_LOGP = 11, /* (row) a reference logp above 2^-6, or NaN */
+    BNFLOSS_E_LOGP = 12,     /* (row) a policy logp above 2^-6 */
+    BNFLOSS_E_SEQ = 13,      /* (sequence) seq_start is not 0 .. N, rising */
+    BNFLOSS_E_SIDE = 14,     /* (sequence) a side that is not +1 or -1, or
+                                that contradicts the pairing */
+    BNFLOSS_E_PAIRING = 15,  /* pairs needed: none given, or S is odd */
+    BNFLOSS_E_STATE = 16,    /* (row) states that do not fit together */
+    BNFLOSS_E_WORK = 17,     /* work_bytes is less than bnfloss_workspace() */
+    BNFLOSS_E_ISA = 18,      /* an instruction set that is not here */
+    BNFLOSS_STATUS_MAX = 0x7fffffff /* keeps the enum 32 bits wide */
+} bnfloss_status;
+
+/* One line of text for a status; "unknown status" for any other number. */
+BNFLOSS_API const char *bnfloss_status_string(bnfloss_status status);
+
+/* ---- What the buffers look like ----------------------------------------- */
+
+typedef enum bnfloss_type {     /* element of logits and gradient */
+    BNFLOSS_F32 = 0,
+    BNFLOSS_BF16 = 1,
+    BNFLOSS_F16 = 2,
+    BNFLOSS_TYPE_MAX = 0x7fffffff
+} bnfloss_type;
+
+typedef enum bnfloss_label_type {
+    BNFLOSS_I32 = 0,
+    BNFLOSS_I64 = 1,
+    BNFLOSS_LABEL_TYPE_MAX = 0x7fffffff
+} bnfloss_label_type;
+
+typedef enum bnfloss_layout_flag {
+    BNFLOSS_ACCUMULATE = 1,     /* grad += instead of grad = ; never in place */
+    BNFLOSS_ENTROPY = 2,        /* bnfloss_forward() also takes the sum that
+                                   entropy, rest and BNF's value need */
+    BNFLOSS_LAYOUT_FLAG_MAX = 0x7fffffff
+} bnfloss_layout_flag;
+
+/* The layout of the logits, labels and gradient, and what happens to a logit
+ * before the softmax. Here, and only here, zero means the default.
+ *
+ *     z' = softcap * tanh(logit_scale * z / softcap)   with a softcap
+ *     z' = logit_scale * z                             without
+ *
+ * -inf stays -inf: a masked token has p = 0 and a gradient of exactly 0.
+ * label_smoothing (ls) and z_loss (zeta) belong to SFT and are an error with
+ * any other loss. They make a row's value and gradient
+ *
+ *     (1-ls) nll + ls * mean over finite z' of (lse - z'_v) + zeta lse^2
+ *     dlogp * [(1-ls) onehot + ls/V - p (1 + 2 zeta lse)]
+ *
+ * with nll = lse - z'_y and V counting the tokens that are not masked.
+ *
+ * A buffer may hold only the columns [vocab_begin, vocab_begin + vocab) of a
+ * vocabulary of vocab_total, for tensor parallelism: see bnfloss_row_merge().
+ */
+typedef struct bnfloss_layout {
+    uint32_t struct_size;     /* sizeof(bnfloss_layout) */
+    uint32_t logits_type;     /* bnfloss_type; default f32 */
+    uint32_t grad_type;       /* bnfloss_type; default f32 */
+    uint32_t label_type;      /* bnfloss_label_type; default i32 */
+    uint32_t flags;           /* bnfloss_layout_flag, or'ed */
+    float logit_scale;        /* > 0; 0 means 1 */
+    float softcap;            /* > 0; 0 means none */
+    float label_smoothing;    /* 0 .. 1 */
+    float z_loss;             /* >= 0 */
+    uint32_t reserved;        /* 0 */
+    int64_t rows;             /* N */
+    int64_t vocab;            /* V, at most 2^31 - 1 */
+    int64_t logits_stride;    /* elements from row to row; 0 means vocab */
+    int64_t grad_stride;      /* 0 means logits_stride */
+    int64_t grad_cols;        /* columns [vocab, grad_cols) of the gradient
+                                 are set to 0; 0 means none. At most
+                                 grad_stride; not with ACCUMULATE */
+    int64_t vocab_begin;      /* first column's token id */
+    int64_t vocab_total;      /* 0 means vocab_begin + vocab */
+} bnfloss_layout;
+
+/* ---- Which loss ----------------------------------------------------------- */
+
+/* l: policy log-probability of a token, r: the reference's, p = e^l, q = e^r.
+ * Sums run over a sequence's valid tokens: those whose label is not negative
+ * and whose weight is not 0. n is their count. */
+typedef enum bnfloss_kind {
+    /* Bidirectional Negative Feedback, arXiv 2410.04834, eq. 8-10. Needs
+     * ref_logp and sides. With f = min(p/q, 1) and targets frozen,
+     *     value = -[f l + (1-f) rest],  rest = sum_{t != y} p_t log p_t / (1-p)
+     *     loss  = sum over sequences of side/n * sum of values
+     *     dlogp = -side/n * g,  g = min(1, odds(p)/odds(q)),
+     *     odds(x) = x/(1-x) */
+    BNFLOSS_BNF = 1,
+
+    /* Direct Preference Optimization, arXiv 2305.18290, eq. 7; flip_prob is
+     * conservative DPO's. Needs ref_logp and pairs. With
+     * u = beta * [sum (l-r) over chosen - sum (l-r) over rejected],
+     *     L = -(1-flip) log sig(u) - flip log sig(-u)
+     *     dlogp = beta (sig(u) - 1 + flip) chosen; its negative rejected */
+    BNFLOSS_DPO = 2,
+
+    /* Supervised fine-tuning: the cross-entropy of the labels, with label
+     * smoothing and z-loss from the layout, and DFT (arXiv 2508.05629) as a
+     * flag: value p * nll, dlogp -p, the factor p frozen. */
+    BNFLOSS_SFT = 3,
+    BNFLOSS_KIND_MAX = 0x7fffffff
+} bnfloss_kind;
+
+typedef enum bnfloss_token_norm {   /* each token's share in its sequence */
+    BNFLOSS_NORM_NONE = 1,          /* 1: a sequence counts by its length */
+    BNFLOSS_NORM_LENGTH = 2,        /* 1/n, its own number of valid tokens */
+    BNFLOSS_NORM_SHORTEST = 3,      /* 1/n of the call's shortest sequence
+                                       that has a valid token */
+    BNFLOSS_NORM_MAX = 0x7fffffff
+} bnfloss_token_norm;
+
+typedef enum bnfloss_divisor {      /* what the batch's sum is divided by */
+    BNFLOSS_DIV_SEQUENCES = 1,      /* sequences with a valid token */
+    BNFLOSS_DIV_PAIRS = 2,          /* pairs with a valid token */
+    BNFLOSS_DIV_TOKENS = 3,         /* valid tokens; a weight is not a count */
+    BNFLOSS_DIV_GIVEN = 4,          /* divisor_value: the way to make
+                                       accumulated or distributed calls add
+                                       up to one call */
+    BNFLOSS_DIV_MAX = 0x7fffffff
+} bnfloss_divisor;
+
+typedef enum bnfloss_spec_flag {
+    BNFLOSS_DFT = 1,                /* SFT only */
+    BNFLOSS_SPEC_FLAG_MAX = 0x7fffffff
+} bnfloss_spec_flag;
+
+/* A loss and its numbers. bnfloss_spec_init() fills in the loss's defaults;
+ * after that every value is meant literally. */
+typedef struct bnfloss_spec {
+    uint32_t struct_size;     /* sizeof(bnfloss_spec) */
+    uint32_t kind;            /* bnfloss_kind */
+    uint32_t token_norm;      /* BNF: own length. SFT: none, or own length.
+                                 DPO: none */
+    uint32_t divisor;         /* BNF: sequences. DPO: pairs. SFT: tokens */
+    uint32_t flags;           /* bnfloss_spec_flag, or'ed; 0 */
+    float beta;               /* DPO: > 0; 0.1 */
+    float flip_prob;          /* DPO: 0 .. 0.5, how often a label is wrong; 0 */
+    float eps;                /* BNF: 0 .. 1; 0. The authors' later public
+                                 code has 1e-6: f = min(p/(q+eps), 1) and
+                                 (1-f+eps)/(1-p+eps) for (1-f)/(1-p) */
+    double divisor_value;     /* > 0, with BNFLOSS_DIV_GIVEN; 1 */
+    double loss_scale;        /* > 0; multiplies dlogp (not the loss), for
+                                 gradients too small for f16; 1 */
+} bnfloss_spec;
+
+/* Fills *spec with the defaults of a loss. An unknown kind is kept as it is
+ * and refused by the call that uses it. */
+BNFLOSS_API void bnfloss_spec_init(bnfloss_spec *spec, uint32_t kind);
+
+/* ---- What a loss may need besides ---------------------------------------- */
+
+typedef enum bnfloss_pairing {
+    BNFLOSS_PAIRS_NONE = 0,
+    BNFLOSS_PAIRS_ADJACENT = 1,     /* chosen, rejected, chosen, rejected.. */
+    BNFLOSS_PAIRS_HALVES = 2,       /* all chosen, then all rejected, in the
+                                       same order: TRL's batches */
+    BNFLOSS_PAIRS_MAX = 0x7fffffff
+} bnfloss_pairing;
+
+/* NULL where a loss does not need it. SFT needs none of these: without
+ * seq_start all rows are one sequence. With a pairing, BNF's sides may be
+ * left NULL. */
+typedef struct bnfloss_inputs {
+    uint32_t struct_size;     /* sizeof(bnfloss_inputs) */
+    uint32_t pairing;         /* bnfloss_pairing */
+    int64_t sequences;        /* S */
+    const int64_t *seq_start; /* (S+1) sequence s owns the rows seq_start[s] ..
+                                 seq_start[s+1] - 1; from 0 to N */
+    const int8_t *side;       /* (S) +1 preferred, -1 dispreferred */
+    const float *ref_logp;    /* (N) the reference's logp of each label; -inf
+                                 means q = 0; up to 2^-6 is taken as 0 */
+    const float *row_weight;  /* (N) factor of each token's share; negative is
+                                 legal, exactly 0 skips the row unread */
+} bnfloss_inputs;
+
+/* ---- What comes back ------------------------------------------------------ */
+
+/* One row after the forward pass: plain data of a fixed size that may be
+ * copied, stored, sent to another process of the same byte order, and merged
+ * over slices of the vocabulary. x = z' above; "the others" are all columns
+ * but the label and the leader, the largest logit that is not the label. */
+typedef struct bnfloss_row {
+    double leader;            /* x of the leader; -inf if there is none */
+    double sum;               /* of exp(x - leader) over the others */
+    double dot;               /* of exp(x - leader) (x - leader); with ENTROPY */
+    double label;             /* x of the label */
+    double shift;             /* of (x - leader) over finite others, and their */
+    double finite;            /* number; both with label smoothing */
+    int64_t leader_id;        /* token id of the leader; -1 if there is none */
+    int64_t label_id;         /* token id of the label; negative if ignored */
+    float label_smoothing;    /* as in the layout */
+    float z_loss;
+    uint32_t flags;           /* bnfloss_row_flag */
+    uint32_t reserved[3];
+} bnfloss_row;
+
+typedef enum bnfloss_row_flag {
+    BNFLOSS_ROW_IGNORED = 1,  /* not read: negative label, or weight 0 */
+    BNFLOSS_ROW_LABEL = 2,    /* the label is among the columns seen */
+    BNFLOSS_ROW_ENTROPY = 4,  /* dot was taken */
+    BNFLOSS_ROW_NAN = 8,      /* a NaN or +inf logit, or no finite one */
+    BNFLOSS_ROW_FLAG_MAX = 0x7fffffff
+} bnfloss_row_flag;
+
+/* Optional outputs; NULL where not wanted. An ignored row's are 0 (argmax -1).
+ * forward writes the first group, loss the second, run both. */
+typedef struct bnfloss_outputs {
+    uint32_t struct_size;     /* sizeof(bnfloss_outputs) */
+    uint32_t reserved;        /* 0 */
+    float *logp;              /* (N) log p of the label */
+    float *rest;              /* (N) sum_{t != y} p_t log p_t / (1-p) */
+    float *entropy;           /* (N) -sum_t p_t log p_t, in nats */
+    int32_t *argmax;          /* (N) token id; the label if it ties */
+    float *dlogp;             /* (N) dL/dlogp, as run found it */
+    float *row_loss;          /* (N) the token's value, before any weight or
+                                 normalisation; DPO: l - r */
+    double *seq_logp;         /* (S) sum of weight * logp */
+    double *seq_loss;         /* (S) each sequence's loss before the divisor;
+                                 pair losses: (S/2), each pair's */
+} bnfloss_outputs;
+
+/* A call's loss, counts and metrics. A metric that does not apply is NaN. */
+typedef struct bnfloss_result {
+    uint32_t struct_size;     /* sizeof(bnfloss_result) */
+    uint32_t reserved;        /* 0 */
+    int64_t where;            /* offending row, sequence or pair; -1 if none */
+    double loss;              /* after the divisor; 0 where nothing counts */
+    double divisor;           /* what it was divided by */
+    int64_t tokens;           /* valid tokens */
+    int64_t sequences;        /* sequences with a valid token */
+    int64_t pairs;            /* pairs with a valid token */
+    int64_t empty_sequences;  /* sequences without */
+    int64_t nan_rows;         /* used rows with a NaN or +inf logit, or none
+                                 finite, or a NaN logp */
+    int64_t nan_pairs;        /* pairs whose margin is NaN */
+    int64_t clamped_logps;    /* reference or policy logp in (0, 2^-6] */
+    int64_t zero_refs;        /* reference logp of -inf */
+    double rewards_chosen;    /* mean over sequences of beta * sum (l-r); for */
+    double rewards_rejected;  /*   BNF of sum (l-r) */
+    double rewards_margins;   /* chosen - rejected */
+    double rewards_accuracies;/* share of pairs whose chosen reward is larger */
+    double logps_chosen;      /* mean over sequences of sum l */
+    double logps_rejected;
+    double entropy;           /* mean over valid tokens; where it was taken */
+    double token_accuracy;    /* share of valid tokens whose label's logit is
+                                 the maximum */
+    double bnf_coefficient;   /* BNF: mean of g over valid tokens */
+    double bnf_full_share;    /* BNF: share of valid tokens with g = 1 */
+} bnfloss_result;
+
+/* ---- The three stages ------------------------------------------------------ */
+
+/* Reads the rows row_begin .. row_end - 1 of logits (N,V) once and fills
+ * their states. labels (N) and state (N) are indexed by row, so that several
+ * threads may work on one batch. A row with a negative label is not read.
+ * outputs may be NULL; entropy and rest imply the ENTROPY sum. result may be
+ * NULL; it gets where, tokens and nan_rows of these rows. Two logits buffers
+ * are two calls into one state array.
+ * Errors: the layout's, E_LABEL (row), E_SHAPE for a bad range. */
+BNFLOSS_API bnfloss_status bnfloss_forward(
+    const bnfloss_layout *layout, const void *logits, const void *labels,
+    int64_t row_begin, int64_t row_end, bnfloss_row *state,
+    const bnfloss_outputs *outputs, bnfloss_result *result);
+
+/* Adds to into[i] the columns that from[i] has seen, for i < rows. Where a
+ * vocabulary is cut into slices, each holder runs bnfloss_forward() on its
+ * own columns (vocab_begin, vocab_total), the states are merged in the order
+ * of the columns, and each holder runs bnfloss_backward() with the merged
+ * state. If every cut is a multiple of 2^k * BNFLOSS_CHUNK and every slice
+ * but the last has 2^k chunks, the bits are those of the uncut row.
+ * Errors: E_STATE (row) if both saw the label, or the labels, smoothing or
+ * z-loss differ. */
+BNFLOSS_API bnfloss_status bnfloss_row_merge(
+    int64_t rows, bnfloss_row *into, const bnfloss_row *from,
+    bnfloss_result *result);
+
+/* The first group of outputs (logp, rest, entropy, argmax) from states, for
+ * those who merged them. Errors: E_STATE (row) where the label has not been
+ * seen, or where rest or entropy is asked for and ENTROPY was not. */
+BNFLOSS_API bnfloss_status bnfloss_row_outputs(
+    int64_t rows, const bnfloss_row *state, const bnfloss_outputs *outputs,
+    bnfloss_result *result);
+
+enum { BNFLOSS_CHUNK = 16384 }; /* logits that are summed as one unit */
+
+/* The loss of N rows and each row's dlogp (N), which may be NULL. Two doors:
+ * - state (N) given: exact. logp and rest must be NULL.
+ * - state NULL: logp (N) from elsewhere, a GPU say; up to 2^-6 above 0 is
+ *   taken as 0, NaN makes a NaN row. Rows to ignore have row_weight 0. rest
+ *   may be NULL; then BNF's loss (not its gradient) is NaN.
+ * inputs may be NULL for SFT. result must not be NULL.
+ * work: at least bnfloss_workspace(NULL, spec, N, S, 1) bytes. */
+BNFLOSS_API bnfloss_status bnfloss_loss(
+    const bnfloss_spec *spec, const bnfloss_inputs *inputs, int64_t rows,
+    const bnfloss_row *state, const float *logp, const float *rest,
+    float *dlogp, const bnfloss_outputs *outputs,
+    void *work, uint64_t work_bytes, bnfloss_result *result);
+
+/* grad (N,V) = dlogp * (onehot - p) for the given rows; any dlogp (N) will
+ * do, so this also serves losses of your own. grad == logits works in place.
+ * A row with a negative label or dlogp 0 is not read: its gradient is 0 (or
+ * untouched with ACCUMULATE). NaN or infinite dlogp, or a NaN row, gives a
+ * row of NaN. Gradients below 2^-126 in magnitude are 0. labels, state and
+ * result as for bnfloss_forward(). */
+BNFLOSS_API bnfloss_status bnfloss_backward(
+    const bnfloss_layout *layout, const void *logits, const void *labels,
+    int64_t row_begin, int64_t row_end, const bnfloss_row *state,
+    const float *dlogp, void *grad, bnfloss_result *result);
+
+/* ---- All of it --------------------------------------------------------------- */
+
+/* Bytes of work that bnfloss_run() or, with layout NULL, bnfloss_loss() needs
+ * for these shapes: O(N + S + V / BNFLOSS_CHUNK), about 170 bytes a row; no
+ * alignment is needed. rows counts only where layout is NULL; then it is
+ * bnfloss_loss()'s. */
+BNFLOSS_API bnfloss_status bnfloss_workspace(
+    const bnfloss_layout *layout, const bnfloss_spec *spec, int64_t rows,
+    int64_t sequences, uint64_t *bytes);
+
+/* Forward, loss and backward. grad NULL: the loss alone. grad == logits: in
+ * place. SFT and BNF finish each row while it is in the cache; DPO, whose
+ * rows depend on each other, sweeps twice. A weight of 0 masks a row like a
+ * negative label. threads: 0 means as many as OpenMP likes; without
+ * BNFLOSS_OPENMP, or in a child forked after a threaded call, there is one.
+ * result must not be NULL. */
+BNFLOSS_API bnfloss_status bnfloss_run(
+    const bnfloss_layout *layout, const bnfloss_spec *spec,
+    const bnfloss_inputs *inputs, const void *logits, const void *labels,
+    void *grad, const bnfloss_outputs *outputs,
+    void *work, uint64_t work_bytes, int32_t threads, bnfloss_result *result);
+
+/* ---- The library itself -------------------------------------------------------- */
+
+/* The version the library was built as, like BNFLOSS_VERSION. */
+BNFLOSS_API const char *bnfloss_version(void);
+
+/* The instruction set in use: "scalar", "avx2", "avx512" or "neon". */
+BNFLOSS_API const char *bnfloss_isa(void);
+
+/* Forces an instruction set by that name for the whole process, at once;
+ * "auto" picks the best again. E_ISA if this build or CPU lacks it. The
+ * results are the same bits on each. */
+BNFLOSS_API bnfloss_status bnfloss_isa_select(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* BNFLOSS_H */
+
+#ifdef BNFLOSS_IMPLEMENTATION
+#include "../src/bnfloss.c"
+#endif

@@ -1,0 +1,43 @@
+/* The whole library as one translation unit; this is its table of contents.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Three floors. A line that needs the SIMD lanes belongs to kernels/, one
+ * that needs the rows around it to rows/, one that needs only numbers to
+ * losses/. No floor calls a floor above it; api.c is the door.
+ */
+#include "../include/bnfloss.h"
+
+#include "precise.h"        /* opens: precise maths whatever the flags say */
+#include "core.h"           /* the types that the floors share */
+
+/* floor 1: log-probabilities in, loss and dlogp out */
+#include "losses/real.h"    /* the number type and its few functions */
+#include "losses/maths.c"   /* exp, expm1, log, log1p, tanh in double */
+#include "losses/softmax.h" /* what one token's softmax has to say */
+#include "losses/sft.h"
+#include "losses/bnf.h"
+#include "losses/dpo.h"
+#include "losses/batch.c"   /* sequences, normalisation, sums, metrics */
+
+/* floor 3, which floor 2 stands on: one row */
+#include "kernels/convert.c" /* one element of each type */
+#include "kernels/sums.c"   /* the scalar half of every kernel */
+#include "kernels/scalar.c" /* the definition */
+#include "kernels/avx2.c"
+#include "kernels/avx512.c"
+#include "kernels/neon.c"
+#include "kernels/cpu.c"    /* which of them to use */
+
+/* floor 2: labels, strides, dtypes, chunks, threads */
+#include "rows/types.c"
+#include "rows/row.c"
+#include "rows/env.c"
+#include "rows/threads.c"
+#include "rows/sweep.c"
+
+/* the door */
+#include "check.c"
+#include "api.c"
+
+#include "precise_end.h"    /* closes what precise.h opened */

@@ -1,0 +1,76 @@
+/* What the floors share: small helpers and the types that pass between them. */
+#ifndef BNFLOSS_CORE_H
+#define BNFLOSS_CORE_H
+
+#include <string.h>             /* memcpy, memset: all of libc that is used */
+
+#if defined(__GNUC__)
+#define BN_INLINE static inline __attribute__((always_inline))
+#define BN_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define BN_PREFETCH(p) __builtin_prefetch(p)
+#elif defined(_MSC_VER)
+#define BN_INLINE static __forceinline
+#define BN_UNLIKELY(x) (x)
+#define BN_PREFETCH(p) ((void)(p))
+#else
+#define BN_INLINE static inline
+#define BN_UNLIKELY(x) (x)
+#define BN_PREFETCH(p) ((void)(p))
+#endif
+
+#define BN_MAX_VOCAB INT64_C(2147483647)
+
+/* Numbers by their bits, so that no header of floating-point names is needed. */
+BN_INLINE float bn_float_of(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+BN_INLINE uint32_t bn_bits_of(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
+BN_INLINE double bn_double_of(uint64_t bits)
+{
+    double d;
+    memcpy(&d, &bits, sizeof d);
+    return d;
+}
+
+BN_INLINE uint64_t bn_bits64_of(double d)
+{
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    return bits;
+}
+
+#define BN_NAN_F32 bn_float_of(0x7FC00000u)
+#define BN_INF_F32 bn_float_of(0x7F800000u)
+#define BN_NAN bn_double_of(UINT64_C(0x7FF8000000000000))
+#define BN_INF bn_double_of(UINT64_C(0x7FF0000000000000))
+
+BN_INLINE int bn_is_nan(double x) { return x != x; }
+BN_INLINE int bn_is_finite(double x) { return x - x == 0; }
+
+/* Every NaN that leaves the library is the canonical quiet one. */
+BN_INLINE double bn_canonical(double x) { return x == x ? x : BN_NAN; }
+BN_INLINE float bn_canonical_f32(double x)
+{
+    return x == x ? (float)x : BN_NAN_F32;
+}
+
+/* A caller's layout after api.c has checked it and resolved every default. */
+typedef struct bn_view {
+    uint32_t logits_type, grad_type, label_type;
+    int accumulate, entropy;
+    float scale, softcap, smoothing, z_loss;
+    int64_t rows, vocab, logits_stride, grad_stride, grad_cols;
+    int64_t vocab_begin, vocab_total;
+} bn_view;
+
+#endif

@@ -1,0 +1,79 @@
+/* One element of each type: to float, from float, and its -inf. Rounding is
+ * to nearest, ties to even; NaN comes out canonical. */
+
+BN_INLINE float bn_from_f32(float x) { return x; }
+BN_INLINE float bn_to_f32(float x) { return x; }
+BN_INLINE float bn_masked_f32(void) { return -BN_INF_F32; }
+BN_INLINE uint16_t bn_masked_bf16(void) { return 0xFF80; }
+BN_INLINE uint16_t bn_masked_f16(void) { return 0xFC00; }
+
+BN_INLINE float bn_from_bf16(uint16_t h)
+{
+    return bn_float_of((uint32_t)h << 16);
+}
+
+BN_INLINE uint16_t bn_to_bf16(float x)
+{
+    const uint32_t bits = bn_bits_of(x);
+
+    if (x != x)
+        return 0x7FC0;
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+/* f16 has 5 bits of exponent (bias 15) and 10 of fraction. */
+BN_INLINE float bn_from_f16(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16;
+    const uint32_t rest = h & 0x7FFF;
+
+    if (rest >= 0x7C00)                             /* infinity, NaN */
+        return bn_float_of(sign | 0x7F800000 | (rest & 0x3FF) << 13
+                           | (rest > 0x7C00 ? 0x400000u : 0u));
+    if (rest < 0x400) {                             /* zero, denormal */
+        const float x = (float)rest * 0x1p-24f;
+
+        return sign ? -x : x;
+    }
+    return bn_float_of(sign | ((rest << 13) + ((127u - 15u) << 23)));
+}
+
+BN_INLINE uint16_t bn_to_f16(float x)
+{
+    const uint32_t bits = bn_bits_of(x);
+    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    const uint32_t rest = bits & 0x7FFFFFFF;
+
+    if (x != x)
+        return 0x7E00;
+    if (rest >= 0x477FF000)                         /* 65520 and above */
+        return (uint16_t)(sign | 0x7C00);
+    if (rest < 0x38800000) {                        /* below 2^-14 */
+        /* adding 1/2 puts the last bit that fits at the end of the float */
+        const float y = bn_float_of(rest) + 0.5f;
+
+        return (uint16_t)(sign | (bn_bits_of(y) - 0x3F000000u));
+    }
+    return (uint16_t)(sign | ((rest - ((127u - 15u) << 23) + 0xFFF
+                               + (rest >> 13 & 1)) >> 13));
+}
+
+/* a * b + c rounded once, without an instruction for it. The product is
+ * exact in double; the sum is rounded to odd, after which rounding to float
+ * cannot go wrong (Boldo and Melquiond 2008). */
+BN_INLINE float bn_fma(float a, float b, float c)
+{
+#ifdef __FP_FAST_FMAF
+    return __builtin_fmaf(a, b, c);
+#else
+    const double p = (double)a * b, q = c;
+    const double s = p + q;
+    const double t = s - p;
+    const double error = (p - (s - t)) + (q - t);
+    uint64_t bits = bn_bits64_of(s);
+
+    if (error != 0 && !(bits & 1) && bn_is_finite(s))
+        bits += (error > 0) == (s > 0) ? 1 : (uint64_t)-1;
+    return (float)bn_double_of(bits);
+#endif
+}

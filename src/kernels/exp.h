@@ -1,0 +1,72 @@
+/* The exponential of the kernels, over an ISA page's words.
+ *
+ *     e^x = 2^(N/8) e^r,   N = round(8 x / ln 2),   |r| <= ln 2 / 16
+ *     e^r = 1 + q,         q = r + C2 r^2 + C3 r^3
+ *
+ * 2^(N/8) comes from a table of eight entries and an integer addition to the
+ * exponent field, both folded into eight words that bn_exp_table() prepares:
+ * word j is the bits of factor * 2^(j/8) minus j << 20, so that adding
+ * N << 20 leaves the exponent moved by N >> 3 and nothing else. The factor
+ * costs nothing: the backward pass folds dlogp / Z into it and saves a
+ * multiplication and a rounding.
+ *
+ * The reduction is exact: N * LN2_8_HI is subtracted in a fused operation
+ * whose result is a multiple of 2^-28 and below 2^-4. It holds for |x| < 2^17;
+ * the caller moves larger logits to an origin near the maximum first.
+ *
+ * Constants by tests/recipes/exp_constants.py. Relative error, in u = 2^-24:
+ * e^r 0.32, table 0.05 (its common factor is chosen so that all eight entries
+ * lie next to a float), rounding 1: 1.4 u, that is 0.7 ulp.
+ *
+ * This file is included once per ISA page. */
+#ifndef BN_EXP_CONSTANTS
+#define BN_EXP_CONSTANTS
+#define BN_MAGIC 0x1.8p23f              /* rounds to integer; N in low bits */
+#define BN_8_LN2 0x1.715476p+3f         /* 8 / ln 2 */
+#define BN_LN2_8_HI 0x1.62e430p-4f      /* ln 2 / 8 in two parts */
+#define BN_LN2_8_LO -0x1.05c610p-32f
+#define BN_C2 0x1.000a42p-1f
+#define BN_C3 0x1.555d8ap-3f
+#endif
+
+/* factor * e^x where bn_exp_table() has been given the factor. Outside the
+ * range that the table's bound allows, any bits: the caller masks them. NaN
+ * gives NaN. */
+BN_INLINE KERNEL v FN(exp)(v x, v_table table)
+{
+    const v t = v_fma(x, v_set1(BN_8_LN2), v_set1(BN_MAGIC));
+    const v n = v_sub(t, v_set1(BN_MAGIC));
+    const v r0 = v_fma(n, v_set1(-BN_LN2_8_HI), x);
+    const v r = v_fma(n, v_set1(-BN_LN2_8_LO), r0);
+    const v c = v_fma(r, v_set1(BN_C3), v_set1(BN_C2));
+    const v q = v_fma(v_mul(r, r), c, r);
+    const v p = v_pow2(table, t);
+
+    return v_fma(p, q, p);
+}
+
+/* tanh(w), and sech^2(w) = 1 - tanh^2(w) without its cancellation, from
+ * E = e^(-2|w|):  tanh = (1-E)/(1+E),  sech^2 = 4E/(1+E)^2.
+ * E - 1 is put together from the parts of the exponential, so that small w
+ * keep their relative accuracy. unit: the table for factor 1. */
+BN_INLINE KERNEL v FN(tanh)(v w, v_table unit, v *sech2)
+{
+    const v minus = v_sub(v_set1(0), w);
+    const v a = v_max(v_mul(v_max(w, minus), v_set1(-2)), v_set1(-80));
+    const v t = v_fma(a, v_set1(BN_8_LN2), v_set1(BN_MAGIC));
+    const v n = v_sub(t, v_set1(BN_MAGIC));
+    const v r0 = v_fma(n, v_set1(-BN_LN2_8_HI), a);
+    const v r = v_fma(n, v_set1(-BN_LN2_8_LO), r0);
+    const v c = v_fma(r, v_set1(BN_C3), v_set1(BN_C2));
+    const v q = v_fma(v_mul(r, r), c, r);
+    const v p = v_pow2(unit, t);
+    const v e = v_fma(p, q, p);
+    const v em1 = v_fma(p, q, v_sub(p, v_set1(1)));
+    const v one_e = v_add(em1, v_set1(2));          /* 1 + E */
+    const v th = v_div(v_sub(v_set1(0), em1), one_e);
+
+    *sech2 = v_div(v_mul(e, v_set1(4)), v_mul(one_e, one_e));
+    /* a's clamp has turned a NaN into a number: give it back */
+    return v_select(v_above(w, v_set1(0)),
+                    v_add(th, v_sub(w, w)), v_sub(v_set1(0), th));
+}

@@ -1,0 +1,265 @@
+/* The scalar half of every kernel: references, sums, coefficients.
+ *
+ * The vector half (row.h) is bound by arithmetic on V logits; what is here
+ * runs once per block or row, in double, once for all ISAs and dtypes. */
+
+/* Logits are read in groups of 64 (four vectors of 16 virtual lanes), summed
+ * in float over four groups, promoted to double, and given a reference per
+ * block. All three numbers are part of the result's bits. */
+enum { BN_LANES = 16, BN_GROUP = 64, BN_FLUSH = 4, BN_BLOCK = 32 };
+
+/* Beyond this magnitude the exponential's range reduction is not exact. */
+#define BN_FAR 65536.0f
+
+/* What happens to a logit before the softmax: z' of bnfloss.h. */
+typedef struct bn_map {
+    float scale, softcap, inner;    /* inner = scale / softcap */
+    uint32_t unit[8];               /* exponential's table for factor 1 */
+} bn_map;
+
+/* z' as a kernel sees it where nothing happens to z: the fast path. */
+static int bn_map_is_plain(const bn_map *map)
+{
+    return map->scale == 1 && map->softcap == 0;
+}
+
+/* z' in double, for the logits that count alone: label and leader. */
+static double bn_map_value(const bn_map *map, float z)
+{
+    const double x = (double)map->scale * z;
+
+    if (!bn_is_finite((double)(float)x))
+        return (double)(float)x;
+    return map->softcap > 0 ? map->softcap * bn_tanh(x / map->softcap) : x;
+}
+
+/* dz'/dz */
+static double bn_map_slope(const bn_map *map, float z)
+{
+    const double x = (double)map->scale * z;
+    double e;
+
+    if (!(map->softcap > 0))
+        return map->scale;
+    e = bn_exp((x < 0 ? x : -x) * 2 / map->softcap);
+    return map->scale * (4 * e / ((1 + e) * (1 + e)));
+}
+
+/* ---- Tables of the exponential -------------------------------------------- */
+
+/* 2^(j/8), times a factor that puts all eight next to a float, and one over
+ * that factor (and that of e^r's polynomial). From exp_constants.py. */
+static const float bn_pow8[8] = {
+    0x1.16747cp+0f, 0x1.2fa848p+0f, 0x1.4b2404p+0f, 0x1.691c8ap+0f,
+    0x1.89cb7cp+0f, 0x1.ad6fb4p+0f, 0x1.d44dbcp+0f, 0x1.feb052p+0f
+};
+#define BN_POW8_UNSCALE 0x1.d6b62955437abp-1
+
+/* e^x / 2^k times the table's own factor, for sums. */
+static void bn_table_for_sum(uint32_t table[8], int32_t k)
+{
+    for (uint32_t j = 0; j < 8; j++)
+        table[j] = bn_bits_of(bn_pow8[j]) - (j << 20) - ((uint32_t)k << 23);
+}
+
+/* factor * 2^k * e^x for gradients; |factor| in [1, 2). The polynomial's
+ * common factor 1 + 1.881e-8 is taken out here. */
+static void bn_table_for_product(uint32_t table[8], double factor, int32_t k)
+{
+    /* 2^(j/8) in double */
+    static const double pow8[8] = {
+        0x1p+0, 0x1.172b83c7d517bp+0, 0x1.306fe0a31b715p+0,
+        0x1.4bfdad5362a27p+0, 0x1.6a09e667f3bcdp+0, 0x1.8ace5422aa0dbp+0,
+        0x1.ae89f995ad3adp+0, 0x1.d5818dcfba487p+0
+    };
+
+    for (uint32_t j = 0; j < 8; j++) {
+        const float f = (float)(factor * (1 - 1.8809679e-8) * pow8[j]);
+
+        table[j] = bn_bits_of(f) - (j << 20) + ((uint32_t)k << 23);
+    }
+}
+
+/* ---- Sums over a chunk ------------------------------------------------------ */
+
+/* The label and the leader (the largest other logit) stay out of the lanes
+ * and are added in double: a sum that contained them would lose the small
+ * rest, and with it 1 - p, when one of them holds nearly all the mass.
+ *
+ * Lanes are relative to a reference c, the leader when c was chosen. Their x
+ * is z' itself, which is exact, unless logits are huge; then it is
+ * scale * (z - origin), origin being the leader's z and c its z'. The sums
+ * hold e = e^x / 2^k, k near c / ln 2. When the leader has outgrown c by more
+ * than 1 everything is rebased. */
+typedef struct bn_sums {
+    double sum[BN_LANES], dot[BN_LANES];        /* e, e (x - ref) */
+    double shift[BN_LANES], finite[BN_LANES];   /* x - ref, 1 */
+    uint32_t table[8];
+    float origin, ref, low;     /* ref: c as an x; e = 0 up to low */
+    double unscale;             /* lane sums times this are relative to e^c */
+    double c;
+    double total_sum, total_dot, total_shift, total_finite;
+    double leader;              /* z' of it */
+    float leader_z;             /* and z */
+    int64_t leader_at;          /* and where, in the chunk */
+} bn_sums;
+
+/* The z to subtract from every logit when the largest is this one. */
+static float bn_origin(double x, float z)
+{
+    return x > BN_FAR || x < -BN_FAR ? z : 0;
+}
+
+static void bn_sums_reference(bn_sums *s, double x, float z)
+{
+    double k;
+
+    memset(s->sum, 0, sizeof s->sum);
+    memset(s->dot, 0, sizeof s->dot);
+    memset(s->shift, 0, sizeof s->shift);
+    memset(s->finite, 0, sizeof s->finite);
+    s->origin = bn_origin(x, z);
+    s->ref = s->origin != 0 ? 0 : (float)x;
+    s->c = s->origin != 0 ? x : (double)s->ref;
+    k = ((double)s->ref * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
+    s->low = (float)((k - 125.5) * 0x1.62e42fefa39efp-1);
+    s->unscale = BN_POW8_UNSCALE
+                 * bn_exp((k * BN_LN2_HI - (double)s->ref) + k * BN_LN2_LO);
+    bn_table_for_sum(s->table, (int32_t)k);
+}
+
+static void bn_sums_init(bn_sums *s)
+{
+    s->total_sum = s->total_dot = s->total_shift = s->total_finite = 0;
+    s->leader = -BN_INF;
+    s->leader_z = -BN_INF_F32;
+    s->leader_at = -1;
+    bn_sums_reference(s, 0, 0);
+}
+
+static double bn_sum_lanes(const double *lane)
+{
+    double t[8];
+
+    for (int i = 0; i < 8; i++)
+        t[i] = lane[i] + lane[i + 8];
+    return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
+}
+
+/* Moves the lanes into the totals, and the totals from c to c2. */
+static void bn_sums_move(bn_sums *s, double c2)
+{
+    const double d = s->c - c2, f = bn_exp(d);
+    const double sum = s->total_sum + bn_sum_lanes(s->sum) * s->unscale;
+    const double dot = s->total_dot + bn_sum_lanes(s->dot) * s->unscale;
+
+    s->total_finite += bn_sum_lanes(s->finite);
+    s->total_shift += bn_sum_lanes(s->shift);
+    s->total_shift += d * s->total_finite;
+    s->total_sum = f * sum;
+    /* a sum that underflowed has nothing to multiply: no 0 * inf */
+    s->total_dot = f == 0 ? 0 * sum : f * (dot + d * sum);
+}
+
+/* A new leader at index `at`: the old one joins the others. 0 if the row can
+ * have no softmax. */
+static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
+{
+    const double x = bn_map_value(map, z);
+
+    if (x == -BN_INF)               /* scaled out of range: as if masked */
+        return 1;
+    if (x == BN_INF)
+        return 0;
+    if (s->leader_at >= 0) {
+        const double d = s->leader - s->c, e = bn_exp(d);
+
+        s->total_sum += e;
+        s->total_dot += e * d;
+        s->total_shift += d;
+        s->total_finite += 1;
+    }
+    if (s->leader_at < 0 || x > s->c + 1) {
+        const double c = bn_origin(x, z) != 0 ? x : (double)(float)x;
+
+        bn_sums_move(s, c);
+        bn_sums_reference(s, x, z);
+    }
+    s->leader = x;
+    s->leader_z = z;
+    s->leader_at = at;
+    return 1;
+}
+
+/* Fills in what a chunk's pass has found about the others and the leader. */
+static void bn_sums_finish(bn_sums *s, bnfloss_row *row)
+{
+    bn_sums_move(s, s->leader_at < 0 ? s->c : s->leader);
+    row->leader = s->leader;
+    row->leader_id = s->leader_at;
+    row->sum = s->total_sum;
+    row->dot = s->total_dot;
+    row->shift = s->total_shift;
+    row->finite = s->total_finite;
+    if (bn_is_nan(s->total_sum))
+        row->flags |= BNFLOSS_ROW_NAN;
+}
+
+/* ---- Coefficients of a gradient row ------------------------------------------ */
+
+/* grad = slope * (e * post + uniform), e = factor * e^x from the table */
+typedef struct bn_coefficients {
+    uint32_t table[8];
+    float origin, low;          /* e = 0 up to low */
+    float post;                 /* 1 but where factor overflows a float */
+    float uniform;              /* every finite logit's share of smoothing */
+    int accumulate;
+} bn_coefficients;
+
+/* Such that e = factor * exp(z' - leader). Results below 2^-126 become 0, so
+ * that no denormal is made. */
+static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
+                                double leader, double factor, double uniform)
+{
+    /* where it matters, the leader's z' is scale * z, exact in double */
+    const float origin = bn_origin(leader, (float)(leader / map->scale));
+    const double x = origin != 0 ? 0 : -leader;
+    const double n = (x * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
+    const double w = factor * bn_exp((x - n * BN_LN2_HI) - n * BN_LN2_LO);
+    const uint64_t bits = bn_bits64_of(w);
+    int e = (int)(bits >> 52 & 0x7FF) - 1023;
+
+    k->origin = origin;
+    k->uniform = (float)uniform;
+    k->post = 1;
+    if (e == -1023) {                   /* 0 or a denormal: nothing is left */
+        memset(k->table, 0, sizeof k->table);
+        k->low = BN_INF_F32;
+        return;
+    }
+    if (e >= 120) {
+        e -= 64;
+        k->post = 0x1p64f;
+    }
+    bn_table_for_product(k->table,
+        bn_double_of((bits & UINT64_C(0x800FFFFFFFFFFFFF))
+                     | UINT64_C(0x3FF0000000000000)), e + (int32_t)n);
+    k->low = (float)((-125.5 - e - n) * 0x1.62e42fefa39efp-1);
+}
+
+/* ---- The dispatch table --------------------------------------------------------- */
+
+/* Logits that are summed as one unit, z .. z + n - 1 with n at most
+ * BNFLOSS_CHUNK; label is its index there or -1; adds flags to *row. */
+typedef void bn_forward_kernel(const void *z, int64_t n, int64_t label,
+                               const bn_map *map, bnfloss_row *row);
+typedef void bn_backward_kernel(const void *z, void *grad, int64_t n,
+                                const bn_coefficients *k, const bn_map *map);
+
+enum { BN_PLAIN = 0, BN_DOT = 1, BN_GENERAL = 2 };
+
+typedef struct bn_kernels {
+    const char *name;
+    bn_forward_kernel *forward[3][3];           /* [type][plain, dot, general] */
+    bn_backward_kernel *backward[3][3][2];      /* [type][grad][general] */
+} bn_kernels;

@@ -1,0 +1,19 @@
+/* Precise maths for the rest of the file, whatever flags it is built with.
+ *
+ * The promise of equal bits needs IEEE arithmetic as written: no contraction
+ * of a*b+c, no reassociation, NaN and infinity respected. gcc ignores the
+ * standard's FP_CONTRACT pragma and clang has no optimize pragma, so each
+ * gets its own spelling. Undone by precise_end.h. */
+#if defined(__clang__)
+#pragma float_control(push)
+#pragma float_control(precise, on)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC optimize("no-fast-math", "fp-contract=off")
+#elif defined(_MSC_VER)
+#pragma float_control(precise, on, push)
+#pragma fp_contract(off)
+#elif defined(__FAST_MATH__)
+#error "bnfloss needs IEEE arithmetic: build it without -ffast-math"
+#endif

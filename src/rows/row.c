@@ -1,0 +1,290 @@
+/* One row: its chunks, their fixed tree, its label. */
+
+static bn_map bn_map_of(const bn_view *w)
+{
+    bn_map map;
+
+    map.scale = w->scale;
+    map.softcap = w->softcap;
+    map.inner = w->softcap > 0 ? (float)((double)w->scale / w->softcap) : 0;
+    bn_table_for_product(map.unit, 1, 0);
+    return map;
+}
+
+/* What a sweep needs to know besides the row: made once a call. */
+typedef struct bn_sweep {
+    const bn_view *view;
+    bn_map map;
+    bn_forward_kernel *forward;
+    bn_backward_kernel *backward;
+} bn_sweep;
+
+static bn_sweep bn_sweep_of(const bn_view *w)
+{
+    const bn_kernels *k = bn_kernels_get();
+    bn_sweep s;
+    int general;
+
+    s.view = w;
+    s.map = bn_map_of(w);
+    general = !bn_map_is_plain(&s.map) || w->smoothing > 0;
+    s.forward = k->forward[w->logits_type]
+                          [general ? BN_GENERAL : w->entropy ? BN_DOT : BN_PLAIN];
+    s.backward = k->backward[w->logits_type][w->grad_type]
+                            [general || w->z_loss > 0];
+    return s;
+}
+
+static const void *bn_at(uint32_t type, const void *p, int64_t i)
+{
+    return (const char *)p + (size_t)i * bn_type_size(type);
+}
+
+static void *bn_at_mut(uint32_t type, void *p, int64_t i)
+{
+    return (char *)p + (size_t)i * bn_type_size(type);
+}
+
+/* ---- Forward ---------------------------------------------------------------- */
+
+static void bn_row_init(bnfloss_row *x, const bn_view *w, int64_t label)
+{
+    memset(x, 0, sizeof *x);
+    x->label_id = label;
+    x->leader_id = -1;
+    x->leader = -BN_INF;
+    x->label_smoothing = w->smoothing;
+    x->z_loss = w->z_loss;
+    if (label < 0)
+        x->flags = BNFLOSS_ROW_IGNORED;
+}
+
+/* The chunk of columns from c on, as a row of its own. */
+static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
+                         int64_t c, bnfloss_row *x)
+{
+    const bn_view *w = s->view;
+    const int64_t n = w->vocab - c < BNFLOSS_CHUNK ? w->vocab - c
+                                                   : BNFLOSS_CHUNK;
+    const int64_t at = label - w->vocab_begin - c;
+    const int here = at >= 0 && at < n;
+
+    bn_row_init(x, w, label);
+    s->forward(bn_at(w->logits_type, row, c), n, here ? at : -1, &s->map, x);
+    if (x->leader_id >= 0)
+        x->leader_id += w->vocab_begin + c;
+    if (w->entropy)
+        x->flags |= BNFLOSS_ROW_ENTROPY;
+    else
+        x->dot = 0;
+    if (!(w->smoothing > 0))
+        x->shift = x->finite = 0;
+    if (here) {
+        x->flags |= BNFLOSS_ROW_LABEL;
+        x->label = bn_map_value(&s->map, bn_get(w->logits_type, row, c + at));
+        if (!(x->label < BN_INF))
+            x->flags |= BNFLOSS_ROW_NAN;
+    }
+}
+
+/* Adds to a the columns of b. */
+static void bn_row_merge(bnfloss_row *a, const bnfloss_row *b)
+{
+    const bnfloss_row low = a->leader < b->leader ? *a : *b;
+
+    if (a->leader < b->leader) {
+        a->leader = b->leader;
+        a->leader_id = b->leader_id;
+        a->sum = b->sum;
+        a->dot = b->dot;
+        a->shift = b->shift;
+        a->finite = b->finite;
+    }
+    if (low.leader > -BN_INF) {
+        const double d = low.leader - a->leader, f = bn_exp(d);
+
+        a->sum += f * (1 + low.sum);
+        if (f > 0 && a->flags & BNFLOSS_ROW_ENTROPY)
+            a->dot += f * (low.dot + d * (1 + low.sum));
+        if (a->label_smoothing > 0) {
+            a->shift += low.shift + d * (1 + low.finite);
+            a->finite += 1 + low.finite;
+        }
+    }
+    if (b->flags & BNFLOSS_ROW_LABEL)
+        a->label = b->label;
+    a->flags |= b->flags;
+}
+
+/* A row whose label has been seen and which has no finite logit is NaN; and a
+ * NaN row has no other content, so that it has the same bits everywhere. */
+static void bn_row_settle(bnfloss_row *x)
+{
+    if (x->flags & BNFLOSS_ROW_LABEL && x->label == -BN_INF
+        && x->leader == -BN_INF)
+        x->flags |= BNFLOSS_ROW_NAN;
+    if (x->flags & BNFLOSS_ROW_NAN) {
+        x->leader = x->sum = x->dot = x->label = x->shift = x->finite = BN_NAN;
+        x->leader_id = -1;
+    }
+}
+
+/* Merges chunks in the tree of a binary counter: node k of level j is the
+ * merge of nodes 2k and 2k + 1 of level j - 1, whoever computes it. next(i)
+ * must be called for i = 0, 1, ... in order. */
+typedef struct bn_tree {
+    bnfloss_row node[18];       /* 2^31 / BNFLOSS_CHUNK chunks and no more */
+    int depth;
+} bn_tree;
+
+static void bn_tree_add(bn_tree *t, const bnfloss_row *chunk, int64_t i)
+{
+    t->node[t->depth++] = *chunk;
+    for (; i & 1; i >>= 1) {
+        t->depth--;
+        bn_row_merge(t->node + t->depth - 1, t->node + t->depth);
+    }
+}
+
+static void bn_tree_finish(bn_tree *t, bnfloss_row *x)
+{
+    while (t->depth > 1) {
+        t->depth--;
+        bn_row_merge(t->node + t->depth - 1, t->node + t->depth);
+    }
+    *x = t->node[0];
+    bn_row_settle(x);
+}
+
+static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
+                           bnfloss_row *x)
+{
+    bn_tree tree;
+
+    if (s->view->vocab <= BNFLOSS_CHUNK) {
+        bn_row_chunk(s, row, label, 0, x);
+        bn_row_settle(x);
+        return;
+    }
+    tree.depth = 0;
+    for (int64_t c = 0, i = 0; c < s->view->vocab; c += BNFLOSS_CHUNK, i++) {
+        bn_row_chunk(s, row, label, c, x);
+        bn_tree_add(&tree, x, i);
+    }
+    bn_tree_finish(&tree, x);
+}
+
+/* ---- Backward ------------------------------------------------------------------ */
+
+static void bn_fill(const bn_view *w, void *grad, int64_t n, float x)
+{
+    if (x == 0) {
+        memset(grad, 0, (size_t)n * bn_type_size(w->grad_type));
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        bn_put(w->grad_type, grad, i, x);
+}
+
+/* The gradient of the label's z':
+ * dlogp * [(1-p) - ls (1 - 1/V) - p 2 zeta lse], V the finite ones. */
+static double bn_label_gradient(const bnfloss_row *x, double dlogp,
+                                double count, double lse)
+{
+    const bn_token t = bn_token_from_sums(x->label, x->leader, x->sum, x->dot);
+    double g = t.q;
+
+    if (x->label_smoothing > 0)
+        g -= (double)x->label_smoothing
+             * (1 - (bn_is_finite(x->label) ? 1 / count : 0));
+    if (x->z_loss > 0)
+        g -= bn_exp(t.logp) * 2 * (double)x->z_loss * lse;
+    return dlogp * g;
+}
+
+/* What a row's backward pass is, before any column is touched. */
+typedef struct bn_row_plan {
+    bn_coefficients k;
+    float fill;                 /* where the whole row is one number: */
+    int filled;                 /*   0 or NaN */
+    double label;               /* the label's gradient without dz'/dz */
+} bn_row_plan;
+
+static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
+                             float dlogp, bn_row_plan *plan)
+{
+    const double d = (double)dlogp;
+    double gap, lse, count, base, pull = 1;
+
+    plan->filled = 1;
+    plan->fill = 0;
+    if (x->flags & BNFLOSS_ROW_IGNORED || d == 0)
+        return;
+    plan->fill = BN_NAN_F32;
+    if (x->flags & BNFLOSS_ROW_NAN || !bn_is_finite(d))
+        return;
+    plan->filled = 0;
+    base = x->leader;
+    gap = 0;
+    if (base == -BN_INF)
+        base = x->label;
+    else
+        gap = bn_lse_gap(x->label, x->leader, x->sum);
+    lse = base + gap;
+    count = x->finite + bn_is_finite(x->leader) + bn_is_finite(x->label);
+    if (x->z_loss > 0)
+        pull = 1 + 2 * (double)x->z_loss * lse;
+    bn_coefficients_for(&plan->k, &s->map, base, -d * pull * bn_exp(-gap),
+        x->label_smoothing > 0 ? d * (double)x->label_smoothing / count : 0);
+    plan->k.accumulate = s->view->accumulate;
+    plan->label = bn_label_gradient(x, d, count, lse);
+}
+
+/* The columns [from, to) of a row that has a plan. */
+static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
+                         const bnfloss_row *x, const void *row, void *grad,
+                         int64_t from, int64_t to)
+{
+    const bn_view *w = s->view;
+    void *out = bn_at_mut(w->grad_type, grad, from);
+    const int64_t at = x->label_id - w->vocab_begin;
+    const int here = at >= from && at < to;
+    float g, slope = 1, old = 0;
+
+    if (plan->filled) {
+        if (!w->accumulate || plan->fill != 0)
+            bn_fill(w, out, to - from, plan->fill);
+        return;
+    }
+    if (here) {                 /* before it is overwritten in place */
+        slope = (float)bn_map_slope(&s->map, bn_get(w->logits_type, row, at));
+        if (w->accumulate)
+            old = bn_get(w->grad_type, grad, at);
+    }
+    s->backward(bn_at(w->logits_type, row, from), out, to - from, &plan->k,
+                &s->map);
+    if (here) {
+        g = (float)(plan->label * slope);
+        if (g < 0x1p-126f && g > -0x1p-126f)
+            g = 0;
+        bn_put(w->grad_type, grad, at, w->accumulate ? old + g : g);
+    }
+}
+
+/* The columns beyond the vocabulary that the caller wants to be 0. */
+static void bn_row_padding(const bn_view *w, void *grad)
+{
+    if (w->grad_cols > w->vocab)
+        bn_fill(w, bn_at_mut(w->grad_type, grad, w->vocab),
+                w->grad_cols - w->vocab, 0);
+}
+
+static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
+                            float dlogp, const void *row, void *grad)
+{
+    bn_row_plan plan;
+
+    bn_row_plan_make(s, x, dlogp, &plan);
+    bn_row_apply(s, &plan, x, row, grad, 0, s->view->vocab);
+    bn_row_padding(s->view, grad);
+}

@@ -1,0 +1,236 @@
+/* A batch through its rows: fused where a row's loss is its own, in two
+ * sweeps where rows depend on each other, and wide rows cut into chunks where
+ * there are fewer rows than threads. */
+
+typedef struct bn_job {
+    bn_sweep sweep;
+    const void *logits, *labels;
+    void *grad;                 /* NULL: the loss alone */
+    bn_batch *batch;
+    bnfloss_row *state;         /* (N), or NULL where it need not be kept */
+    bnfloss_row *chunk;         /* (chunks of a row) for wide rows */
+    const float *dlogp;         /* (N), or NULL: from the batch */
+    const bnfloss_outputs *out;
+    int64_t row;                /* wide: the row at hand, */
+    bnfloss_row wide;           /*   its state */
+    bn_row_plan plan;           /*   and plan */
+} bn_job;
+
+static const void *bn_logits_row(const bn_job *j, int64_t i)
+{
+    const bn_view *w = j->sweep.view;
+
+    return bn_at(w->logits_type, j->logits, i * w->logits_stride);
+}
+
+static void *bn_grad_row(const bn_job *j, int64_t i)
+{
+    const bn_view *w = j->sweep.view;
+
+    return bn_at_mut(w->grad_type, j->grad, i * w->grad_stride);
+}
+
+/* The label that row i is to be read with: -1 where it is not to be read. */
+static int64_t bn_job_label(const bn_job *j, int64_t i)
+{
+    if (j->batch && !(j->batch->term[i].flags & BN_VALID))
+        return -1;
+    return bn_label(j->sweep.view, j->labels, i);
+}
+
+/* logp, rest, entropy and argmax of one row. */
+static void bn_row_out(const bnfloss_row *x, int64_t i,
+                       const bnfloss_outputs *out)
+{
+    bn_token t = { 0, 0, 0, 0 };
+    double entropy = 0;
+    int64_t id = -1;
+
+    if (!(x->flags & BNFLOSS_ROW_IGNORED)) {
+        t = bn_token_of_row(x);
+        entropy = bn_token_entropy(&t);
+        id = x->leader > x->label ? x->leader_id : x->label_id;
+        if (x->flags & BNFLOSS_ROW_NAN)
+            id = -1;
+    }
+    if (out->logp)
+        out->logp[i] = bn_canonical_f32((float)t.logp);
+    if (out->rest)
+        out->rest[i] = bn_canonical_f32((float)t.rest);
+    if (out->entropy)
+        out->entropy[i] = bn_canonical_f32((float)entropy);
+    if (out->argmax)
+        out->argmax[i] = (int32_t)id;
+}
+
+/* What follows a row's forward pass, whoever made it. */
+static void bn_job_forwarded(const bn_job *j, int64_t i, const bnfloss_row *x)
+{
+    bn_row_out(x, i, j->out);
+    if (j->batch)
+        bn_batch_row(j->batch, i, x);
+}
+
+static float bn_job_dlogp(const bn_job *j, int64_t i)
+{
+    const bn_batch *b = j->batch;
+
+    if (j->dlogp)
+        return j->dlogp[i];
+    return bn_canonical_f32((float)bn_dlogp(b, b->seq + bn_seq_of(b, i), i));
+}
+
+static void bn_read_row(bn_job *j, int64_t i, bnfloss_row *x)
+{
+    const int64_t label = bn_job_label(j, i);
+
+    if (label < 0)
+        bn_row_init(x, j->sweep.view, label);
+    else
+        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x);
+    bn_job_forwarded(j, i, x);
+}
+
+/* ---- One task per row -------------------------------------------------------- */
+
+static void bn_task_forward(void *job, int64_t i)
+{
+    bn_job *j = (bn_job *)job;
+    bnfloss_row x;
+
+    bn_read_row(j, i, j->state ? j->state + i : &x);
+}
+
+static void bn_task_backward(void *job, int64_t i)
+{
+    bn_job *j = (bn_job *)job;
+
+    bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
+                    bn_logits_row(j, i), bn_grad_row(j, i));
+}
+
+static void bn_task_fused(void *job, int64_t i)
+{
+    bn_job *j = (bn_job *)job;
+    bnfloss_row x;
+
+    bn_read_row(j, i, &x);
+    bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i), bn_logits_row(j, i),
+                    bn_grad_row(j, i));
+}
+
+/* ---- One task per chunk of a wide row ------------------------------------------ */
+
+static int64_t bn_chunks(const bn_view *w)
+{
+    return (w->vocab + BNFLOSS_CHUNK - 1) / BNFLOSS_CHUNK;
+}
+
+static void bn_task_chunk_forward(void *job, int64_t c)
+{
+    bn_job *j = (bn_job *)job;
+
+    bn_row_chunk(&j->sweep, bn_logits_row(j, j->row), bn_job_label(j, j->row),
+                 c * BNFLOSS_CHUNK, j->chunk + c);
+}
+
+static void bn_task_chunk_backward(void *job, int64_t c)
+{
+    bn_job *j = (bn_job *)job;
+    const int64_t from = c * BNFLOSS_CHUNK, V = j->sweep.view->vocab;
+    const int64_t to = V - from < BNFLOSS_CHUNK ? V : from + BNFLOSS_CHUNK;
+
+    bn_row_apply(&j->sweep, &j->plan, &j->wide, bn_logits_row(j, j->row),
+                 bn_grad_row(j, j->row), from, to);
+}
+
+static void bn_merge_chunks(bn_job *j, bnfloss_row *x)
+{
+    const int64_t chunks = bn_chunks(j->sweep.view);
+    bn_tree tree;
+
+    tree.depth = 0;
+    for (int64_t c = 0; c < chunks; c++)
+        bn_tree_add(&tree, j->chunk + c, c);
+    bn_tree_finish(&tree, x);
+}
+
+static void bn_wide_forward(bn_job *j, int64_t i, int threads, bnfloss_row *x)
+{
+    bn_env env;
+
+    j->row = i;
+    if (bn_job_label(j, i) < 0) {
+        bn_read_row(j, i, x);
+        return;
+    }
+    bn_parallel(bn_task_chunk_forward, j, bn_chunks(j->sweep.view), threads);
+    env = bn_env_enter();
+    bn_merge_chunks(j, x);
+    bn_job_forwarded(j, i, x);
+    bn_env_leave(env);
+}
+
+static void bn_wide_backward(bn_job *j, int64_t i, int threads,
+                             const bnfloss_row *x)
+{
+    const bn_env env = bn_env_enter();
+
+    j->row = i;
+    j->wide = *x;
+    bn_row_plan_make(&j->sweep, x, bn_job_dlogp(j, i), &j->plan);
+    bn_row_padding(j->sweep.view, bn_grad_row(j, i));
+    bn_env_leave(env);
+    bn_parallel(bn_task_chunk_backward, j, bn_chunks(j->sweep.view), threads);
+}
+
+/* ---- The whole batch --------------------------------------------------------------- */
+
+/* Fewer rows than threads, and rows worth cutting. */
+static int bn_is_wide(const bn_view *w, int threads)
+{
+    return threads > 1 && w->rows < threads && w->vocab > BNFLOSS_CHUNK;
+}
+
+static void bn_finish(bn_job *j, bnfloss_result *result)
+{
+    const bn_env env = bn_env_enter();
+
+    bn_batch_finish(j->batch, j->out, result);
+    if (j->out->dlogp)
+        bn_batch_dlogp(j->batch, j->out->dlogp);
+    bn_env_leave(env);
+}
+
+static void bn_sweep_batch(bn_job *j, int32_t threads, bnfloss_result *result)
+{
+    const bn_view *w = j->sweep.view;
+    const int64_t N = w->rows;
+    const int fused = !bn_couples_rows(j->batch->spec);
+    const int cut = bn_thread_count(threads, bn_chunks(w) > N ? bn_chunks(w)
+                                                              : N);
+    const int wide = bn_is_wide(w, cut);
+    bnfloss_row x;
+
+    if (wide) {
+        for (int64_t i = 0; i < N; i++) {
+            bnfloss_row *state = j->state ? j->state + i : &x;
+
+            bn_wide_forward(j, i, cut, state);
+            if (j->grad && fused)
+                bn_wide_backward(j, i, cut, state);
+        }
+    } else {
+        bn_parallel(j->grad && fused ? bn_task_fused : bn_task_forward, j, N,
+                    bn_thread_count(threads, N));
+    }
+    bn_finish(j, result);
+    if (!j->grad || fused)
+        return;
+    if (wide) {
+        for (int64_t i = 0; i < N; i++)
+            bn_wide_backward(j, i, cut, j->state + i);
+    } else {
+        bn_parallel(bn_task_backward, j, N, bn_thread_count(threads, N));
+    }
+}

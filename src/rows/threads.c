@@ -1,0 +1,84 @@
+/* Threads, if the builder asked for them: the one file that knows OpenMP.
+ *
+ * A job is cut into n tasks whose results do not depend on who runs them.
+ * After a fork the runtime of OpenMP may hang in the child, so a process
+ * other than the one that first used threads goes on alone. */
+
+typedef void bn_task(void *job, int64_t i);
+
+BN_NOINLINE static void bn_tasks(bn_task *task, void *job, int64_t from,
+                                 int64_t to)
+{
+    for (int64_t i = from; i < to; i++)
+        task(job, i);
+}
+
+/* Tasks from .. to - 1, on this thread. */
+static void bn_serial(bn_task *task, void *job, int64_t from, int64_t to)
+{
+    const bn_env env = bn_env_enter();
+
+    bn_tasks(task, job, from, to);
+    bn_env_leave(env);
+}
+
+#ifdef BNFLOSS_OPENMP
+#include <omp.h>
+#if !defined(_WIN32)
+#include <unistd.h>
+#define BN_PROCESS() ((int)getpid())
+#else
+#define BN_PROCESS() 1
+#endif
+
+static int bn_threads_owner;        /* the process that used threads; 0: none */
+
+static int bn_thread_count(int32_t wanted, int64_t n)
+{
+    const int me = BN_PROCESS();
+    const int owner = BN_ATOMIC_LOAD(&bn_threads_owner);
+    int t = wanted > 0 ? (int)wanted : omp_get_max_threads();
+
+    if (owner != 0 && owner != me)
+        return 1;
+    if (t > omp_get_thread_limit())
+        t = omp_get_thread_limit();
+    if (t > n)
+        t = (int)n;
+    if (t > 1 && owner == 0)
+        BN_ATOMIC_STORE(&bn_threads_owner, me);
+    return t;
+}
+
+/* Contiguous shares, so that each thread walks through memory in order. */
+static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
+{
+    if (threads <= 1) {
+        bn_serial(task, job, 0, n);
+        return;
+    }
+#pragma omp parallel num_threads(threads)
+    {
+        const bn_env env = bn_env_enter();
+        const int64_t t = omp_get_thread_num(), all = omp_get_num_threads();
+        const int64_t each = n / all, more = n % all;
+        const int64_t from = t * each + (t < more ? t : more);
+
+        bn_tasks(task, job, from, from + each + (t < more));
+        bn_env_leave(env);
+    }
+}
+#else
+static int bn_thread_count(int32_t wanted, int64_t n)
+{
+    (void)wanted;
+    (void)n;
+    return 1;
+}
+
+static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
+{
+    (void)threads;
+    bn_serial(task, job, 0, n);
+}
+#endif
