@@ -5,6 +5,12 @@
 #include <immintrin.h>
 #define BN_HAVE_AVX512
 
+#if !defined(__clang__)     /* gcc warns about its own header: its bug 105593 */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #define ISA avx512
 #define KERNEL                                                                \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,f16c")))
@@ -72,4 +78,7 @@ BN_INLINE KERNEL void bn_widen_add_avx512(double *p, __m512 x)
 }
 
 #include "page.h"
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #endif

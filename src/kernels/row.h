@@ -9,11 +9,6 @@
  * Sixteen virtual lanes on every ISA: a page with VL lanes a vector runs
  * 16 / VL vectors side by side, so the sums have one order and one value
  * everywhere. */
-/* How far to prefetch, in bytes; found by trying. */
-#ifndef BN_AHEAD
-#define BN_AHEAD 16384
-#endif
-
 #define LOAD PASTE(v_load_, TYPE)
 #define NAME(op) FN(PASTE(op, PASTE(_, TYPE)))
 
@@ -24,14 +19,24 @@ static void NAME(patch)(ELEM *buffer, const ELEM *z, int64_t n,
 {
     const ELEM masked = PASTE(bn_masked_, TYPE)();
 
-    for (int64_t i = 0; i < BN_GROUP; i++)
-        buffer[i] = i < n && i != skip1 && i != skip2 ? z[i] : masked;
+    if (n >= BN_GROUP) {
+        memcpy(buffer, z, BN_GROUP * sizeof *z);
+    } else {
+        memcpy(buffer, z, (size_t)n * sizeof *z);
+        for (int64_t i = n; i < BN_GROUP; i++)
+            buffer[i] = masked;
+    }
+    if ((uint64_t)skip1 < BN_GROUP)
+        buffer[skip1] = masked;
+    if ((uint64_t)skip2 < BN_GROUP)
+        buffer[skip2] = masked;
 }
 
 /* What one pass over a chunk knows. */
 typedef struct NAME(pass) {
     const ELEM *z;
     int64_t n, label, leader;
+    bn_prefetches prefetches;
     ELEM here[BN_GROUP], ahead[BN_GROUP];
 } NAME(pass);
 
@@ -50,14 +55,6 @@ BN_INLINE const ELEM *NAME(group)(const NAME(pass) *p, int64_t g,
         return buffer;
     }
     return z;
-}
-
-/* Asks for the group BN_AHEAD bytes on: the end of this row or the start of
- * the next. */
-BN_INLINE void NAME(prefetch)(const ELEM *z)
-{
-    for (size_t i = 0; i < BN_GROUP * sizeof *z; i += 64)
-        BN_PREFETCH((const char *)z + BN_AHEAD + i);
 }
 
 /* max[lane] = the largest seen there; NaN is not looked at, the sums see it */
@@ -130,44 +127,80 @@ BN_INLINE KERNEL v NAME(mapped)(v z, const bn_map *map, float origin,
     return v_select(finite, x, v_set1(-BN_INF_F32));
 }
 
-/* Adds a group to the float lanes. general: scale, softcap, smoothing; dot:
- * the entropy's sum. Both are constants where this is inlined. */
-BN_INLINE KERNEL void NAME(group_sums)(
-    const ELEM *y, const bn_sums *s, const bn_map *map, v_table table,
-    const int general, const int dot, v *sum, v *dots, v *shift, v *count)
+/* The float lanes of a few groups. */
+typedef struct NAME(lanes) {
+    v sum[BN_LANES / VL], dot[BN_LANES / VL];
+    v shift[BN_LANES / VL], count[BN_LANES / VL];
+} NAME(lanes);
+
+/* One vector's exponentials, and in *d e (x - ref). general: scale, softcap,
+ * smoothing; dot: the entropy's sum. Both are constants where this is
+ * inlined. */
+BN_INLINE KERNEL v NAME(term)(v z, const bn_sums *s, const bn_map *map,
+                              v_table table, const int general, const int dot,
+                              v *d, NAME(lanes) *lanes, int h)
 {
-    const v origin = v_set1(s->origin), low = v_set1(s->low);
-    const v ref = v_set1(s->ref), one = v_set1(1);
+    v x, low = z, slope, e;
+    m in;
 
+    if (general)
+        x = NAME(mapped)(z, map, s->origin, &low, &slope);
+    else
+        x = v_sub(z, v_set1(s->origin));
+    in = v_above(x, v_set1(s->low));
+    e = v_keep(in, FN(exp)(x, table));
+    if (general)            /* e^(x + low), low tiny */
+        e = v_fma(e, v_keep(in, low), e);
+    if (dot)
+        *d = v_mul(e, v_keep(in, v_sub(x, v_set1(s->ref))));
+    if (general) {
+        const m f = v_above(x, v_set1(-BN_INF_F32));
+        const v gap = v_keep(f, v_sub(x, v_set1(s->ref)));
+
+        lanes->shift[h] = v_add(lanes->shift[h], gap);
+        lanes->count[h] = v_add(lanes->count[h], v_keep(f, v_set1(1)));
+    }
+    return e;
+}
+
+/* Adds a group to the lanes: four vectors by a fixed tree, in the open so
+ * that they overlap. */
+BN_INLINE KERNEL void NAME(group_sums)(
+    const ELEM *z, const bn_sums *s, const bn_map *map, v_table table,
+    const int general, const int dot, NAME(lanes) *lanes)
+{
     for (int h = 0; h < BN_LANES / VL; h++) {
-        v e[4], d[4];
+        const ELEM *y = z + h * VL;
+        v d0, d1, d2, d3;
+        const v e0 = NAME(term)(LOAD(y), s, map, table, general, dot,
+                                &d0, lanes, h);
+        const v e1 = NAME(term)(LOAD(y + 16), s, map, table, general, dot,
+                                &d1, lanes, h);
+        const v e2 = NAME(term)(LOAD(y + 32), s, map, table, general, dot,
+                                &d2, lanes, h);
+        const v e3 = NAME(term)(LOAD(y + 48), s, map, table, general, dot,
+                                &d3, lanes, h);
 
-        for (int i = 0; i < 4; i++) {
-            const v z = LOAD(y + h * VL + i * BN_LANES);
-            v x, lo, slope;
-            m in;
-
-            if (general)
-                x = NAME(mapped)(z, map, s->origin, &lo, &slope);
-            else
-                x = v_sub(z, origin);
-            in = v_above(x, low);
-            e[i] = v_keep(in, FN(exp)(x, table));
-            if (general)        /* e^(x + lo), lo tiny */
-                e[i] = v_fma(e[i], v_keep(in, lo), e[i]);
-            if (dot)
-                d[i] = v_mul(e[i], v_keep(in, v_sub(x, ref)));
-            if (general) {
-                const m f = v_above(x, v_set1(-BN_INF_F32));
-
-                shift[h] = v_add(shift[h], v_keep(f, v_sub(x, ref)));
-                count[h] = v_add(count[h], v_keep(f, one));
-            }
-        }
-        sum[h] = v_add(sum[h], v_add(v_add(e[0], e[1]), v_add(e[2], e[3])));
+        lanes->sum[h] = v_add(lanes->sum[h],
+                              v_add(v_add(e0, e1), v_add(e2, e3)));
         if (dot)
-            dots[h] = v_add(dots[h],
-                            v_add(v_add(d[0], d[1]), v_add(d[2], d[3])));
+            lanes->dot[h] = v_add(lanes->dot[h],
+                                  v_add(v_add(d0, d1), v_add(d2, d3)));
+    }
+}
+
+/* Empties the lanes into the double ones of *s. */
+BN_INLINE KERNEL void NAME(flush)(bn_sums *s, const NAME(lanes) *lanes,
+                                  const int general, const int dot)
+{
+    for (int h = 0; h < BN_LANES / VL; h++) {
+        v_widen_add(s->sum + h * VL, lanes->sum[h]);
+        if (dot)
+            v_widen_add(s->dots + h * VL, lanes->dot[h]);
+        if (general) {
+            v_widen_add(s->shift + h * VL, lanes->shift[h]);
+            v_widen_add(s->finite + h * VL, lanes->count[h]);
+        }
     }
 }
 
@@ -186,28 +219,20 @@ BN_INLINE KERNEL float NAME(block)(NAME(pass) *p, bn_sums *s,
     for (int h = 0; h < BN_LANES / VL; h++)
         max[h] = v_set1(-BN_INF_F32);
     for (int64_t g = b * BN_BLOCK; g < last; g += BN_FLUSH) {
-        v sum[BN_LANES / VL], dots[BN_LANES / VL];
-        v shift[BN_LANES / VL], count[BN_LANES / VL];
+        NAME(lanes) lanes;
 
         for (int h = 0; h < BN_LANES / VL; h++)
-            sum[h] = dots[h] = shift[h] = count[h] = v_set1(0);
+            lanes.sum[h] = lanes.dot[h] = lanes.shift[h] = lanes.count[h]
+                = v_set1(0);
         for (int64_t i = g; i < g + BN_FLUSH && i < last; i++) {
             NAME(group_sums)(NAME(group)(p, i, p->leader, p->here), s, map,
-                             table, general, dot, sum, dots, shift, count);
-            NAME(prefetch)(p->z + i * BN_GROUP);
+                             table, general, dot, &lanes);
+            bn_prefetch(&p->prefetches, i);
             if (i + BN_BLOCK < groups)
                 NAME(group_max)(NAME(group)(p, i + BN_BLOCK, -1, p->ahead),
                                 max);
         }
-        for (int h = 0; h < BN_LANES / VL; h++) {
-            v_widen_add(s->sum + h * VL, sum[h]);
-            if (dot)
-                v_widen_add(s->dot + h * VL, dots[h]);
-            if (general) {
-                v_widen_add(s->shift + h * VL, shift[h]);
-                v_widen_add(s->finite + h * VL, count[h]);
-            }
-        }
+        NAME(flush)(s, &lanes, general, dot);
     }
     return NAME(largest)(max);
 }
@@ -215,8 +240,9 @@ BN_INLINE KERNEL float NAME(block)(NAME(pass) *p, bn_sums *s,
 /* n logits into the sums of *row, whose label, if it is among them, is at
  * index `label`, else -1. */
 BN_INLINE KERNEL void NAME(chunk)(const void *logits, int64_t n, int64_t label,
-                                  const bn_map *map, bnfloss_row *row,
-                                  const int general, const int dot)
+                                  const bn_map *map, bn_prefetches prefetches,
+                                  bnfloss_row *row, const int general,
+                                  const int dot)
 {
     const int64_t blocks = (n + BN_GROUP * BN_BLOCK - 1) / (BN_GROUP * BN_BLOCK);
     NAME(pass) p;
@@ -226,9 +252,10 @@ BN_INLINE KERNEL void NAME(chunk)(const void *logits, int64_t n, int64_t label,
 
     p.z = (const ELEM *)logits;
     p.n = n;
+    p.prefetches = prefetches;
     p.label = label < 0 ? -BN_GROUP : label;
     p.leader = -BN_GROUP;
-    bn_sums_init(&s);
+    bn_sums_init(&s, general, dot);
     for (int h = 0; h < BN_LANES / VL; h++)
         max[h] = v_set1(-BN_INF_F32);
     for (int64_t g = 0; g < BN_BLOCK && g * BN_GROUP < n; g++)
@@ -242,28 +269,32 @@ BN_INLINE KERNEL void NAME(chunk)(const void *logits, int64_t n, int64_t label,
                 return;
             }
         }
+        if (!s.started)
+            bn_sums_reference(&s, 0, 0);
         top = NAME(block)(&p, &s, map, b, general, dot);
     }
     bn_sums_finish(&s, row);
 }
 
 KERNEL static void NAME(forward)(const void *z, int64_t n, int64_t label,
-                                 const bn_map *map, bnfloss_row *row)
+                                 const bn_map *map, bn_prefetches ahead,
+                                 bnfloss_row *row)
 {
-    NAME(chunk)(z, n, label, map, row, 0, 0);
+    NAME(chunk)(z, n, label, map, ahead, row, 0, 0);
 }
 
 KERNEL static void NAME(forward_dot)(const void *z, int64_t n, int64_t label,
-                                     const bn_map *map, bnfloss_row *row)
+                                     const bn_map *map, bn_prefetches ahead,
+                                     bnfloss_row *row)
 {
-    NAME(chunk)(z, n, label, map, row, 0, 1);
+    NAME(chunk)(z, n, label, map, ahead, row, 0, 1);
 }
 
-KERNEL static void NAME(forward_general)(const void *z, int64_t n,
-                                         int64_t label, const bn_map *map,
+KERNEL static void NAME(forward_general)(const void *z, int64_t n, int64_t label,
+                                         const bn_map *map, bn_prefetches ahead,
                                          bnfloss_row *row)
 {
-    NAME(chunk)(z, n, label, map, row, 1, 1);
+    NAME(chunk)(z, n, label, map, ahead, row, 1, 1);
 }
 
 /* One vector's gradient. */

@@ -45,6 +45,23 @@ static double bn_map_slope(const bn_map *map, float z)
     return map->scale * (4 * e / ((1 + e) * (1 + e)));
 }
 
+/* ---- Prefetching -------------------------------------------------------------- */
+
+/* What a sweep asks for while it works on group g: `step` bytes from
+ * begin + g * step on. Addresses beyond a buffer do no harm. */
+typedef struct bn_prefetches {
+    uintptr_t begin;
+    uint32_t step;
+} bn_prefetches;
+
+BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t g)
+{
+    const uintptr_t at = p->begin + (uintptr_t)g * p->step;
+
+    for (uint32_t i = 0; i < p->step; i += 64)
+        BN_PREFETCH((const void *)(at + i));
+}
+
 /* ---- Tables of the exponential -------------------------------------------- */
 
 /* 2^(j/8), times a factor that puts all eight next to a float, and one over
@@ -92,10 +109,12 @@ static void bn_table_for_product(uint32_t table[8], double factor, int32_t k)
  * hold e = e^x / 2^k, k near c / ln 2. When the leader has outgrown c by more
  * than 1 everything is rebased. */
 typedef struct bn_sums {
-    double sum[BN_LANES], dot[BN_LANES];        /* e, e (x - ref) */
+    double sum[BN_LANES], dots[BN_LANES];       /* e, e (x - ref) */
     double shift[BN_LANES], finite[BN_LANES];   /* x - ref, 1 */
     uint32_t table[8];
     float origin, ref, low;     /* ref: c as an x; e = 0 up to low */
+    int started;                /* c has been chosen */
+    int dot, general;           /* which lanes are in use besides sum */
     double unscale;             /* lane sums times this are relative to e^c */
     double c;
     double total_sum, total_dot, total_shift, total_finite;
@@ -115,9 +134,13 @@ static void bn_sums_reference(bn_sums *s, double x, float z)
     double k;
 
     memset(s->sum, 0, sizeof s->sum);
-    memset(s->dot, 0, sizeof s->dot);
-    memset(s->shift, 0, sizeof s->shift);
-    memset(s->finite, 0, sizeof s->finite);
+    if (s->dot)
+        memset(s->dots, 0, sizeof s->dots);
+    if (s->general) {
+        memset(s->shift, 0, sizeof s->shift);
+        memset(s->finite, 0, sizeof s->finite);
+    }
+    s->started = 1;
     s->origin = bn_origin(x, z);
     s->ref = s->origin != 0 ? 0 : (float)x;
     s->c = s->origin != 0 ? x : (double)s->ref;
@@ -128,13 +151,15 @@ static void bn_sums_reference(bn_sums *s, double x, float z)
     bn_table_for_sum(s->table, (int32_t)k);
 }
 
-static void bn_sums_init(bn_sums *s)
+static void bn_sums_init(bn_sums *s, int general, int dot)
 {
+    s->started = 0;
+    s->general = general;
+    s->dot = dot;
     s->total_sum = s->total_dot = s->total_shift = s->total_finite = 0;
     s->leader = -BN_INF;
     s->leader_z = -BN_INF_F32;
     s->leader_at = -1;
-    bn_sums_reference(s, 0, 0);
 }
 
 static double bn_sum_lanes(const double *lane)
@@ -149,16 +174,20 @@ static double bn_sum_lanes(const double *lane)
 /* Moves the lanes into the totals, and the totals from c to c2. */
 static void bn_sums_move(bn_sums *s, double c2)
 {
-    const double d = s->c - c2, f = bn_exp(d);
+    const double d = s->c - c2, f = d == 0 ? 1 : bn_exp(d);
     const double sum = s->total_sum + bn_sum_lanes(s->sum) * s->unscale;
-    const double dot = s->total_dot + bn_sum_lanes(s->dot) * s->unscale;
 
-    s->total_finite += bn_sum_lanes(s->finite);
-    s->total_shift += bn_sum_lanes(s->shift);
-    s->total_shift += d * s->total_finite;
     s->total_sum = f * sum;
-    /* a sum that underflowed has nothing to multiply: no 0 * inf */
-    s->total_dot = f == 0 ? 0 * sum : f * (dot + d * sum);
+    if (s->dot) {
+        const double dot = s->total_dot + bn_sum_lanes(s->dots) * s->unscale;
+
+        /* where all underflowed there is nothing to multiply: no 0 * inf */
+        s->total_dot = f == 0 ? 0 * sum : f * (dot + d * sum);
+    }
+    if (s->general) {
+        s->total_finite += bn_sum_lanes(s->finite);
+        s->total_shift += bn_sum_lanes(s->shift) + d * s->total_finite;
+    }
 }
 
 /* A new leader at index `at`: the old one joins the others. 0 if the row can
@@ -179,10 +208,10 @@ static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
         s->total_shift += d;
         s->total_finite += 1;
     }
-    if (s->leader_at < 0 || x > s->c + 1) {
-        const double c = bn_origin(x, z) != 0 ? x : (double)(float)x;
-
-        bn_sums_move(s, c);
+    if (!s->started) {
+        bn_sums_reference(s, x, z);
+    } else if (s->leader_at < 0 || x > s->c + 1) {
+        bn_sums_move(s, bn_origin(x, z) != 0 ? x : (double)(float)x);
         bn_sums_reference(s, x, z);
     }
     s->leader = x;
@@ -194,7 +223,8 @@ static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
 /* Fills in what a chunk's pass has found about the others and the leader. */
 static void bn_sums_finish(bn_sums *s, bnfloss_row *row)
 {
-    bn_sums_move(s, s->leader_at < 0 ? s->c : s->leader);
+    if (s->started)
+        bn_sums_move(s, s->leader_at < 0 ? s->c : s->leader);
     row->leader = s->leader;
     row->leader_id = s->leader_at;
     row->sum = s->total_sum;
@@ -252,9 +282,11 @@ static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
 /* Logits that are summed as one unit, z .. z + n - 1 with n at most
  * BNFLOSS_CHUNK; label is its index there or -1; adds flags to *row. */
 typedef void bn_forward_kernel(const void *z, int64_t n, int64_t label,
-                               const bn_map *map, bnfloss_row *row);
+                               const bn_map *map, bn_prefetches ahead,
+                               bnfloss_row *row);
 typedef void bn_backward_kernel(const void *z, void *grad, int64_t n,
-                                const bn_coefficients *k, const bn_map *map);
+                                const bn_coefficients *k, const bn_map *map,
+                                bn_prefetches ahead);
 
 enum { BN_PLAIN = 0, BN_DOT = 1, BN_GENERAL = 2 };
 

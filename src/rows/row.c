@@ -45,6 +45,28 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
     return (char *)p + (size_t)i * bn_type_size(type);
 }
 
+/* ---- Prefetching -------------------------------------------------------------- */
+
+/* A sweep that goes through memory once asks for what lies a fixed distance
+ * on. A fused one goes over each row twice, the second time in the cache, and
+ * memory would rest: so both passes ask for half a row, the forward one for
+ * the second half of its own, the backward one for the first of the next. */
+enum { BN_AHEAD = 16384 };
+
+/* For a sweep over the columns from `column` on of the row at `row`; half:
+ * from how many bytes after the row's start to ask at half the pace, or 0. */
+static bn_prefetches bn_ahead_of(const bn_view *w, const void *row,
+                                 int64_t column, size_t half)
+{
+    const size_t size = bn_type_size(w->logits_type);
+    const uintptr_t begin = (uintptr_t)row, at = (uintptr_t)column * size;
+    bn_prefetches a;
+
+    a.begin = half ? begin + half + at / 2 : begin + at + BN_AHEAD;
+    a.step = (uint32_t)(BN_GROUP * size) / (half ? 2 : 1);
+    return a;
+}
+
 /* ---- Forward ---------------------------------------------------------------- */
 
 static void bn_row_init(bnfloss_row *x, const bn_view *w, int64_t label)
@@ -61,16 +83,18 @@ static void bn_row_init(bnfloss_row *x, const bn_view *w, int64_t label)
 
 /* The chunk of columns from c on, as a row of its own. */
 static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
-                         int64_t c, bnfloss_row *x)
+                         int64_t c, int fused, bnfloss_row *x)
 {
     const bn_view *w = s->view;
-    const int64_t n = w->vocab - c < BNFLOSS_CHUNK ? w->vocab - c
-                                                   : BNFLOSS_CHUNK;
+    const size_t bytes = (size_t)w->vocab * bn_type_size(w->logits_type);
+    const int64_t left = w->vocab - c, whole = BNFLOSS_CHUNK;
+    const int64_t n = left < whole ? left : whole;
     const int64_t at = label - w->vocab_begin - c;
     const int here = at >= 0 && at < n;
 
     bn_row_init(x, w, label);
-    s->forward(bn_at(w->logits_type, row, c), n, here ? at : -1, &s->map, x);
+    s->forward(bn_at(w->logits_type, row, c), n, here ? at : -1, &s->map,
+               bn_ahead_of(w, row, c, fused ? bytes / 2 : 0), x);
     if (x->leader_id >= 0)
         x->leader_id += w->vocab_begin + c;
     if (w->entropy)
@@ -157,18 +181,18 @@ static void bn_tree_finish(bn_tree *t, bnfloss_row *x)
 }
 
 static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
-                           bnfloss_row *x)
+                           int fused, bnfloss_row *x)
 {
     bn_tree tree;
 
     if (s->view->vocab <= BNFLOSS_CHUNK) {
-        bn_row_chunk(s, row, label, 0, x);
+        bn_row_chunk(s, row, label, 0, fused, x);
         bn_row_settle(x);
         return;
     }
     tree.depth = 0;
     for (int64_t c = 0, i = 0; c < s->view->vocab; c += BNFLOSS_CHUNK, i++) {
-        bn_row_chunk(s, row, label, c, x);
+        bn_row_chunk(s, row, label, c, fused, x);
         bn_tree_add(&tree, x, i);
     }
     bn_tree_finish(&tree, x);
@@ -243,7 +267,7 @@ static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
 /* The columns [from, to) of a row that has a plan. */
 static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
                          const bnfloss_row *x, const void *row, void *grad,
-                         int64_t from, int64_t to)
+                         int64_t from, int64_t to, bn_prefetches ahead)
 {
     const bn_view *w = s->view;
     void *out = bn_at_mut(w->grad_type, grad, from);
@@ -262,7 +286,7 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
             old = bn_get(w->grad_type, grad, at);
     }
     s->backward(bn_at(w->logits_type, row, from), out, to - from, &plan->k,
-                &s->map);
+                &s->map, ahead);
     if (here) {
         g = (float)(plan->label * slope);
         if (g < 0x1p-126f && g > -0x1p-126f)
@@ -280,11 +304,16 @@ static void bn_row_padding(const bn_view *w, void *grad)
 }
 
 static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
-                            float dlogp, const void *row, void *grad)
+                            float dlogp, const void *row, void *grad,
+                            int fused)
 {
+    const bn_view *w = s->view;
+    const size_t stride = (size_t)w->logits_stride
+                          * bn_type_size(w->logits_type);
     bn_row_plan plan;
 
     bn_row_plan_make(s, x, dlogp, &plan);
-    bn_row_apply(s, &plan, x, row, grad, 0, s->view->vocab);
-    bn_row_padding(s->view, grad);
+    bn_row_apply(s, &plan, x, row, grad, 0, w->vocab,
+                 bn_ahead_of(w, row, 0, fused ? stride : 0));
+    bn_row_padding(w, grad);
 }

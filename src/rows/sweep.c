@@ -80,14 +80,14 @@ static float bn_job_dlogp(const bn_job *j, int64_t i)
     return bn_canonical_f32((float)bn_dlogp(b, b->seq + bn_seq_of(b, i), i));
 }
 
-static void bn_read_row(bn_job *j, int64_t i, bnfloss_row *x)
+static void bn_read_row(bn_job *j, int64_t i, int fused, bnfloss_row *x)
 {
     const int64_t label = bn_job_label(j, i);
 
     if (label < 0)
         bn_row_init(x, j->sweep.view, label);
     else
-        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x);
+        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, fused, x);
     bn_job_forwarded(j, i, x);
 }
 
@@ -98,7 +98,7 @@ static void bn_task_forward(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
     bnfloss_row x;
 
-    bn_read_row(j, i, j->state ? j->state + i : &x);
+    bn_read_row(j, i, 0, j->state ? j->state + i : &x);
 }
 
 static void bn_task_backward(void *job, int64_t i)
@@ -106,7 +106,7 @@ static void bn_task_backward(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
 
     bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
-                    bn_logits_row(j, i), bn_grad_row(j, i));
+                    bn_logits_row(j, i), bn_grad_row(j, i), 0);
 }
 
 static void bn_task_fused(void *job, int64_t i)
@@ -114,9 +114,9 @@ static void bn_task_fused(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
     bnfloss_row x;
 
-    bn_read_row(j, i, &x);
+    bn_read_row(j, i, 1, &x);
     bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i), bn_logits_row(j, i),
-                    bn_grad_row(j, i));
+                    bn_grad_row(j, i), 1);
 }
 
 /* ---- One task per chunk of a wide row ------------------------------------------ */
@@ -131,7 +131,7 @@ static void bn_task_chunk_forward(void *job, int64_t c)
     bn_job *j = (bn_job *)job;
 
     bn_row_chunk(&j->sweep, bn_logits_row(j, j->row), bn_job_label(j, j->row),
-                 c * BNFLOSS_CHUNK, j->chunk + c);
+                 c * BNFLOSS_CHUNK, 0, j->chunk + c);
 }
 
 static void bn_task_chunk_backward(void *job, int64_t c)
@@ -141,7 +141,8 @@ static void bn_task_chunk_backward(void *job, int64_t c)
     const int64_t to = V - from < BNFLOSS_CHUNK ? V : from + BNFLOSS_CHUNK;
 
     bn_row_apply(&j->sweep, &j->plan, &j->wide, bn_logits_row(j, j->row),
-                 bn_grad_row(j, j->row), from, to);
+                 bn_grad_row(j, j->row), from, to,
+                 bn_ahead_of(j->sweep.view, bn_logits_row(j, j->row), from, 0));
 }
 
 static void bn_merge_chunks(bn_job *j, bnfloss_row *x)
@@ -161,7 +162,7 @@ static void bn_wide_forward(bn_job *j, int64_t i, int threads, bnfloss_row *x)
 
     j->row = i;
     if (bn_job_label(j, i) < 0) {
-        bn_read_row(j, i, x);
+        bn_read_row(j, i, 0, x);
         return;
     }
     bn_parallel(bn_task_chunk_forward, j, bn_chunks(j->sweep.view), threads);
