@@ -8,6 +8,9 @@
  * block. All three numbers are part of the result's bits. */
 enum { BN_LANES = 16, BN_GROUP = 64, BN_FLUSH = 4, BN_BLOCK = 32 };
 
+/* ln 2 as the kernels' range reduction has it, for their references. */
+#define BN_LN2_F32 0x1.62e430p-1
+
 /* Beyond this magnitude the exponential's range reduction is not exact. */
 #define BN_FAR 65536.0f
 
@@ -147,7 +150,7 @@ static void bn_sums_reference(bn_sums *s, double x, float z)
     k = ((double)s->ref * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
     s->low = (float)((k - 125.5) * 0x1.62e42fefa39efp-1);
     s->unscale = BN_POW8_UNSCALE
-                 * bn_exp((k * BN_LN2_HI - (double)s->ref) + k * BN_LN2_LO);
+                 * bn_exp(k * BN_LN2_F32 - (double)s->ref);
     bn_table_for_sum(s->table, (int32_t)k);
 }
 
@@ -255,7 +258,7 @@ static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
     const float origin = bn_origin(leader, (float)(leader / map->scale));
     const double x = origin != 0 ? 0 : -leader;
     const double n = (x * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
-    const double w = factor * bn_exp((x - n * BN_LN2_HI) - n * BN_LN2_LO);
+    const double w = factor * bn_exp(x - n * BN_LN2_F32);
     const uint64_t bits = bn_bits64_of(w);
     int e = (int)(bits >> 52 & 0x7FF) - 1023;
 

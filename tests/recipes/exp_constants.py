@@ -41,11 +41,10 @@ def table_scale():
 
 
 def main():
-    c_hi = to_float(LN2 / 8)
-    c_lo = to_float(LN2 / 8 - c_hi)
+    c = to_float(LN2 / 8)
     print("8 / ln 2      ", hexf(to_float(8 / LN2)))
-    print("ln 2 / 8, high", hexf(c_hi))
-    print("ln 2 / 8, low ", hexf(c_lo))
+    print("ln 2 / 8      ", hexf(c), "which lacks %s: %.4f u |x - c|"
+          % (mp.nstr(LN2 / 8 - c, 4), float(abs(LN2 / 8 - c) / (LN2 / 8) / U)))
 
     # C2, C3: the Remez exchange is overkill for two coefficients; a linear
     # program on a grid, weighted for relative error, is exact to 1e-4 u. The
