@@ -30,7 +30,6 @@
 #include "kernels/cpu.c"    /* which of them to use */
 
 /* floor 2: labels, strides, dtypes, chunks, threads */
-#include "rows/types.c"
 #include "rows/row.c"
 #include "rows/env.c"
 #include "rows/threads.c"

@@ -1,11 +1,5 @@
-/* One element of each type: to float, from float, and its -inf. Rounding is
- * to nearest, ties to even; NaN comes out canonical. */
-
-BN_INLINE float bn_from_f32(float x) { return x; }
-BN_INLINE float bn_to_f32(float x) { return x; }
-BN_INLINE float bn_masked_f32(void) { return -BN_INF_F32; }
-BN_INLINE uint16_t bn_masked_bf16(void) { return 0xFF80; }
-BN_INLINE uint16_t bn_masked_f16(void) { return 0xFC00; }
+/* One element of each type, to float and from float. Rounding is to nearest,
+ * ties to even; NaN comes out canonical. */
 
 BN_INLINE float bn_from_bf16(uint16_t h)
 {
@@ -76,4 +70,47 @@ BN_INLINE float bn_fma(float a, float b, float c)
         bits += (error > 0) == (s > 0) ? 1 : (uint64_t)-1;
     return (float)bn_double_of(bits);
 #endif
+}
+
+/* ---- An element of a buffer ------------------------------------------------- */
+
+static size_t bn_type_size(uint32_t type)
+{
+    return type == BNFLOSS_F32 ? 4 : 2;
+}
+
+static float bn_get(uint32_t type, const void *p, int64_t i)
+{
+    switch (type) {
+    case BNFLOSS_F32:  return ((const float *)p)[i];
+    case BNFLOSS_BF16: return bn_from_bf16(((const uint16_t *)p)[i]);
+    default:           return bn_from_f16(((const uint16_t *)p)[i]);
+    }
+}
+
+static void bn_put(uint32_t type, void *p, int64_t i, float x)
+{
+    x = bn_canonical_f32(x);
+    switch (type) {
+    case BNFLOSS_F32:  ((float *)p)[i] = x; break;
+    case BNFLOSS_BF16: ((uint16_t *)p)[i] = bn_to_bf16(x); break;
+    default:           ((uint16_t *)p)[i] = bn_to_f16(x); break;
+    }
+}
+
+/* The last n < 64 logits of a chunk, from index i on, as a group of 64 that
+ * ends in -inf; and a group's first n gradients back. */
+static void bn_widen_tail(uint32_t type, const void *z, int64_t i, int64_t n,
+                          float *group)
+{
+    for (int64_t j = 0; j < 64; j++)
+        group[j] = j < n ? bn_get(type, z, i + j) : -BN_INF_F32;
+}
+
+static void bn_narrow_tail(uint32_t type, void *grad, int64_t i, int64_t n,
+                           int accumulate, const float *group)
+{
+    for (int64_t j = 0; j < n; j++)
+        bn_put(type, grad, i + j,
+               accumulate ? bn_get(type, grad, i + j) + group[j] : group[j]);
 }

@@ -1,5 +1,5 @@
-/* The end of every ISA page: its words become kernels, one set per type of
- * logits, and a row of the dispatch table; then the words are forgotten. */
+/* The end of every ISA page: its words become kernels and a row of the
+ * dispatch table; then the words are forgotten. */
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 #define QUOTE_(a) #a
@@ -7,33 +7,14 @@
 #define FN(op) PASTE(PASTE(bn_, op), PASTE(_, ISA))
 
 #include "exp.h"
-
-#define TYPE f32
-#define ELEM float
-#include "row.h"
-#define TYPE bf16
-#define ELEM uint16_t
-#include "row.h"
-#define TYPE f16
-#define ELEM uint16_t
 #include "row.h"
 
-#define FORWARD(T)                                                            \
-    { FN(PASTE(forward_, T)), FN(PASTE(forward_dot_, T)),                     \
-      FN(PASTE(forward_general_, T)) }
-#define BACKWARD(T, G)                                                        \
-    { FN(PASTE(backward_, T##_##G)), FN(PASTE(backward_general_, T##_##G)) }
-
-static const bn_kernels PASTE(bn_kernels_, ISA) = {
+static const bn_kernels FN(kernels) = {
     QUOTE(ISA),
-    { FORWARD(f32), FORWARD(bf16), FORWARD(f16) },
-    { { BACKWARD(f32, f32), BACKWARD(f32, bf16), BACKWARD(f32, f16) },
-      { BACKWARD(bf16, f32), BACKWARD(bf16, bf16), BACKWARD(bf16, f16) },
-      { BACKWARD(f16, f32), BACKWARD(f16, bf16), BACKWARD(f16, f16) } }
+    { FN(forward), FN(forward_dot), FN(forward_general) },
+    { FN(backward), FN(backward_general) }
 };
 
-#undef FORWARD
-#undef BACKWARD
 #undef PASTE_
 #undef PASTE
 #undef QUOTE_

@@ -1,75 +1,75 @@
 /* One chunk of a row, forward and backward: the algorithm, once.
  *
- * An ISA page defines its words (see scalar.c, which defines what they mean)
- * and includes this file once per type of logits, with
- *
- *     TYPE        f32, bf16 or f16
- *     ELEM        its storage, float or uint16_t
- *
- * Sixteen virtual lanes on every ISA: a page with VL lanes a vector runs
- * 16 / VL vectors side by side, so the sums have one order and one value
- * everywhere. */
-#define LOAD PASTE(v_load_, TYPE)
-#define NAME(op) FN(PASTE(op, PASTE(_, TYPE)))
+ * Included once per ISA page, over its words (scalar.c defines what they
+ * mean). Sixteen virtual lanes on every ISA: a page with VL lanes a vector
+ * runs 16 / VL vectors side by side, so the sums have one order and one value
+ * everywhere. All arithmetic is on groups of 64 floats; other types are
+ * widened into a group and narrowed out of one. */
 
-/* A copy of a group's first n logits, -inf in the other places and at the
- * two given ones: how label, leader and what lies beyond the row stay out. */
-static void NAME(patch)(ELEM *buffer, const ELEM *z, int64_t n,
-                        int64_t skip1, int64_t skip2)
+/* ---- Groups ------------------------------------------------------------------- */
+
+/* The logits of a chunk, and the two that its sums leave out. */
+typedef struct FN(source) {
+    const void *z;
+    uint32_t type;
+    int64_t n, label, leader;       /* indices; far away where there is none */
+} FN(source);
+
+/* 64 logits from index i on, as floats. */
+BN_INLINE KERNEL void FN(widen)(uint32_t type, const void *z, int64_t i,
+                                float *group)
 {
-    const ELEM masked = PASTE(bn_masked_, TYPE)();
+    const float *f = (const float *)z + i;
+    const uint16_t *h = (const uint16_t *)z + i;
+
+    for (int j = 0; j < BN_GROUP; j += VL)
+        v_store_f32(group + j, type == BNFLOSS_F32 ? v_load_f32(f + j)
+                               : type == BNFLOSS_BF16 ? v_load_bf16(h + j)
+                               : v_load_f16(h + j));
+}
+
+/* Group g as floats: in place where that can be, else copied into the buffer,
+ * with -inf for the label, the leader and what lies beyond the chunk. */
+BN_INLINE KERNEL const float *FN(fetch)(const FN(source) *s, int64_t g,
+                                        int64_t leader, float *buffer)
+{
+    const int64_t i = g * BN_GROUP, n = s->n - i;
+    const uint64_t label = (uint64_t)(s->label - i);
+    const uint64_t lead = (uint64_t)(leader - i);
 
     if (n >= BN_GROUP) {
-        memcpy(buffer, z, BN_GROUP * sizeof *z);
+        const int whole = label >= BN_GROUP && lead >= BN_GROUP;
+
+        if (s->type == BNFLOSS_F32 && whole)
+            return (const float *)s->z + i;
+        FN(widen)(s->type, s->z, i, buffer);
+        if (whole)
+            return buffer;
     } else {
-        memcpy(buffer, z, (size_t)n * sizeof *z);
-        for (int64_t i = n; i < BN_GROUP; i++)
-            buffer[i] = masked;
+        bn_widen_tail(s->type, s->z, i, n, buffer);
     }
-    if ((uint64_t)skip1 < BN_GROUP)
-        buffer[skip1] = masked;
-    if ((uint64_t)skip2 < BN_GROUP)
-        buffer[skip2] = masked;
+    if (label < BN_GROUP)
+        buffer[label] = -BN_INF_F32;
+    if (lead < BN_GROUP)
+        buffer[lead] = -BN_INF_F32;
+    return buffer;
 }
 
-/* What one pass over a chunk knows. */
-typedef struct NAME(pass) {
-    const ELEM *z;
-    int64_t n, label, leader;
-    bn_prefetches prefetches;
-    ELEM here[BN_GROUP], ahead[BN_GROUP];
-} NAME(pass);
-
-/* Group g, patched into the buffer where it has something to hide. */
-BN_INLINE const ELEM *NAME(group)(const NAME(pass) *p, int64_t g,
-                                  int64_t leader, ELEM *buffer)
-{
-    const ELEM *z = p->z + g * BN_GROUP;
-    const int64_t n = p->n - g * BN_GROUP;
-    const int64_t label = p->label - g * BN_GROUP;
-
-    leader -= g * BN_GROUP;
-    if (BN_UNLIKELY(n < BN_GROUP || (uint64_t)label < BN_GROUP
-                    || (uint64_t)leader < BN_GROUP)) {
-        NAME(patch)(buffer, z, n, label, leader);
-        return buffer;
-    }
-    return z;
-}
+/* ---- The maximum -------------------------------------------------------------- */
 
 /* max[lane] = the largest seen there; NaN is not looked at, the sums see it */
-BN_INLINE KERNEL void NAME(group_max)(const ELEM *z, v *max)
+BN_INLINE KERNEL void FN(group_max)(const float *z, v *max)
 {
     for (int h = 0; h < BN_LANES / VL; h++) {
-        const ELEM *y = z + h * VL;
-        const v a = v_max(LOAD(y), LOAD(y + 16));
-        const v b = v_max(LOAD(y + 32), LOAD(y + 48));
+        const float *y = z + h * VL;
+        const v a = v_max(v_load_f32(y), v_load_f32(y + 16));
+        const v b = v_max(v_load_f32(y + 32), v_load_f32(y + 48));
 
         max[h] = v_max(a, v_max(b, max[h]));
     }
 }
 
-BN_INLINE KERNEL float NAME(largest)(const v *max)
+BN_INLINE KERNEL float FN(largest)(const v *max)
 {
     float lane[BN_LANES];
 
@@ -81,17 +81,17 @@ BN_INLINE KERNEL float NAME(largest)(const v *max)
     return lane[0];
 }
 
-/* The first place at or after `from` where the chunk holds z, label apart. */
-BN_INLINE KERNEL int64_t NAME(find)(const NAME(pass) *p, float z, int64_t from)
+/* The first place at or after group g where the chunk holds z, label apart. */
+KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t g)
 {
-    ELEM buffer[BN_GROUP];
+    float buffer[BN_GROUP];
 
-    for (int64_t g = from / BN_GROUP; g * BN_GROUP < p->n; g++) {
-        const ELEM *y = NAME(group)(p, g, -1, buffer);
+    for (; g * BN_GROUP < s->n; g++) {
+        const float *y = FN(fetch)(s, g, -BN_GROUP, buffer);
 
         for (int i = 0; i < BN_GROUP; i += VL) {
-            if (v_any_equal(LOAD(y + i), v_set1(z))) {
-                while (!(PASTE(bn_from_, TYPE)(y[i]) == z))
+            if (v_any_equal(v_load_f32(y + i), v_set1(z))) {
+                while (!(y[i] == z))
                     i++;
                 return g * BN_GROUP + i;
             }
@@ -100,11 +100,13 @@ BN_INLINE KERNEL int64_t NAME(find)(const NAME(pass) *p, float z, int64_t from)
     return -1;
 }
 
+/* ---- Forward ------------------------------------------------------------------ */
+
 /* A logit's x, -inf where it is masked; low: what the reduction needs to be
  * exact under a scale, the rounding error of scale * z; slope: dz'/dz.
  * A softcap is at most BN_FAR, so that it never has an origin. */
-BN_INLINE KERNEL v NAME(mapped)(v z, const bn_map *map, float origin,
-                                v *low, v *slope)
+BN_INLINE KERNEL v FN(mapped)(v z, const bn_map *map, float origin, v *low,
+                              v *slope)
 {
     const m finite = v_above(z, v_set1(-BN_INF_F32));
     v x;
@@ -128,23 +130,23 @@ BN_INLINE KERNEL v NAME(mapped)(v z, const bn_map *map, float origin,
 }
 
 /* The float lanes of a few groups. */
-typedef struct NAME(lanes) {
+typedef struct FN(lanes) {
     v sum[BN_LANES / VL], dot[BN_LANES / VL];
     v shift[BN_LANES / VL], count[BN_LANES / VL];
-} NAME(lanes);
+} FN(lanes);
 
 /* One vector's exponentials, and in *d e (x - ref). general: scale, softcap,
  * smoothing; dot: the entropy's sum. Both are constants where this is
  * inlined. */
-BN_INLINE KERNEL v NAME(term)(v z, const bn_sums *s, const bn_map *map,
-                              v_table table, const int general, const int dot,
-                              v *d, NAME(lanes) *lanes, int h)
+BN_INLINE KERNEL v FN(term)(v z, const bn_sums *s, const bn_map *map,
+                            v_table table, const int general, const int dot,
+                            v *d, FN(lanes) *lanes, int h)
 {
     v x, low = z, slope, e;
     m in;
 
     if (general)
-        x = NAME(mapped)(z, map, s->origin, &low, &slope);
+        x = FN(mapped)(z, map, s->origin, &low, &slope);
     else
         x = v_sub(z, v_set1(s->origin));
     in = v_above(x, v_set1(s->low));
@@ -165,21 +167,21 @@ BN_INLINE KERNEL v NAME(term)(v z, const bn_sums *s, const bn_map *map,
 
 /* Adds a group to the lanes: four vectors by a fixed tree, in the open so
  * that they overlap. */
-BN_INLINE KERNEL void NAME(group_sums)(
-    const ELEM *z, const bn_sums *s, const bn_map *map, v_table table,
-    const int general, const int dot, NAME(lanes) *lanes)
+BN_INLINE KERNEL void FN(group_sums)(
+    const float *z, const bn_sums *s, const bn_map *map, v_table table,
+    const int general, const int dot, FN(lanes) *lanes)
 {
     for (int h = 0; h < BN_LANES / VL; h++) {
-        const ELEM *y = z + h * VL;
+        const float *y = z + h * VL;
         v d0, d1, d2, d3;
-        const v e0 = NAME(term)(LOAD(y), s, map, table, general, dot,
-                                &d0, lanes, h);
-        const v e1 = NAME(term)(LOAD(y + 16), s, map, table, general, dot,
-                                &d1, lanes, h);
-        const v e2 = NAME(term)(LOAD(y + 32), s, map, table, general, dot,
-                                &d2, lanes, h);
-        const v e3 = NAME(term)(LOAD(y + 48), s, map, table, general, dot,
-                                &d3, lanes, h);
+        const v e0 = FN(term)(v_load_f32(y), s, map, table, general, dot,
+                              &d0, lanes, h);
+        const v e1 = FN(term)(v_load_f32(y + 16), s, map, table, general, dot,
+                              &d1, lanes, h);
+        const v e2 = FN(term)(v_load_f32(y + 32), s, map, table, general, dot,
+                              &d2, lanes, h);
+        const v e3 = FN(term)(v_load_f32(y + 48), s, map, table, general, dot,
+                              &d3, lanes, h);
 
         lanes->sum[h] = v_add(lanes->sum[h],
                               v_add(v_add(e0, e1), v_add(e2, e3)));
@@ -190,8 +192,8 @@ BN_INLINE KERNEL void NAME(group_sums)(
 }
 
 /* Empties the lanes into the double ones of *s. */
-BN_INLINE KERNEL void NAME(flush)(bn_sums *s, const NAME(lanes) *lanes,
-                                  const int general, const int dot)
+BN_INLINE KERNEL void FN(flush)(bn_sums *s, const FN(lanes) *lanes,
+                                const int general, const int dot)
 {
     for (int h = 0; h < BN_LANES / VL; h++) {
         v_widen_add(s->sum + h * VL, lanes->sum[h]);
@@ -206,64 +208,70 @@ BN_INLINE KERNEL void NAME(flush)(bn_sums *s, const NAME(lanes) *lanes,
 
 /* Sums block b and, on the way, takes the maximum of block b + 1, so that
  * memory is read a block before it is needed. */
-BN_INLINE KERNEL float NAME(block)(NAME(pass) *p, bn_sums *s,
-                                   const bn_map *map, int64_t b,
-                                   const int general, const int dot)
+BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
+                                 const bn_map *map, bn_prefetches ahead,
+                                 int64_t b, const int general, const int dot)
 {
     const int64_t groups = (p->n + BN_GROUP - 1) / BN_GROUP;
     const int64_t last = groups < (b + 1) * BN_BLOCK ? groups
                                                      : (b + 1) * BN_BLOCK;
     const v_table table = v_table_load(s->table);
+    float here[BN_GROUP], next[BN_GROUP];
     v max[BN_LANES / VL];
 
     for (int h = 0; h < BN_LANES / VL; h++)
         max[h] = v_set1(-BN_INF_F32);
     for (int64_t g = b * BN_BLOCK; g < last; g += BN_FLUSH) {
-        NAME(lanes) lanes;
+        FN(lanes) lanes;
 
         for (int h = 0; h < BN_LANES / VL; h++)
             lanes.sum[h] = lanes.dot[h] = lanes.shift[h] = lanes.count[h]
                 = v_set1(0);
         for (int64_t i = g; i < g + BN_FLUSH && i < last; i++) {
-            NAME(group_sums)(NAME(group)(p, i, p->leader, p->here), s, map,
-                             table, general, dot, &lanes);
-            bn_prefetch(&p->prefetches, i);
+            FN(group_sums)(FN(fetch)(p, i, p->leader, here), s, map, table,
+                           general, dot, &lanes);
+            bn_prefetch(&ahead, i);
             if (i + BN_BLOCK < groups)
-                NAME(group_max)(NAME(group)(p, i + BN_BLOCK, -1, p->ahead),
-                                max);
+                FN(group_max)(FN(fetch)(p, i + BN_BLOCK, -BN_GROUP, next),
+                              max);
         }
-        NAME(flush)(s, &lanes, general, dot);
+        FN(flush)(s, &lanes, general, dot);
     }
-    return NAME(largest)(max);
+    return FN(largest)(max);
 }
 
-/* n logits into the sums of *row, whose label, if it is among them, is at
- * index `label`, else -1. */
-BN_INLINE KERNEL void NAME(chunk)(const void *logits, int64_t n, int64_t label,
-                                  const bn_map *map, bn_prefetches prefetches,
-                                  bnfloss_row *row, const int general,
-                                  const int dot)
+/* The maximum of the first block, which no block before it has taken. */
+BN_INLINE KERNEL float FN(first_max)(const FN(source) *p)
 {
-    const int64_t blocks = (n + BN_GROUP * BN_BLOCK - 1) / (BN_GROUP * BN_BLOCK);
-    NAME(pass) p;
-    bn_sums s;
+    float buffer[BN_GROUP];
     v max[BN_LANES / VL];
-    float top;
 
-    p.z = (const ELEM *)logits;
-    p.n = n;
-    p.prefetches = prefetches;
-    p.label = label < 0 ? -BN_GROUP : label;
-    p.leader = -BN_GROUP;
-    bn_sums_init(&s, general, dot);
     for (int h = 0; h < BN_LANES / VL; h++)
         max[h] = v_set1(-BN_INF_F32);
-    for (int64_t g = 0; g < BN_BLOCK && g * BN_GROUP < n; g++)
-        NAME(group_max)(NAME(group)(&p, g, -1, p.ahead), max);
-    top = NAME(largest)(max);
+    for (int64_t g = 0; g < BN_BLOCK && g * BN_GROUP < p->n; g++)
+        FN(group_max)(FN(fetch)(p, g, -BN_GROUP, buffer), max);
+    return FN(largest)(max);
+}
+
+BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
+                                bnfloss_row *row, const int general,
+                                const int dot)
+{
+    const int64_t size = BN_GROUP * BN_BLOCK, blocks = (c->n + size - 1) / size;
+    FN(source) p;
+    bn_sums s;
+    float top;
+
+    p.z = c->z;
+    p.type = c->type;
+    p.n = c->n;
+    p.label = c->label < 0 ? -BN_GROUP : c->label;
+    p.leader = -BN_GROUP;
+    bn_sums_init(&s, general, dot);
+    top = FN(first_max)(&p);
     for (int64_t b = 0; b < blocks; b++) {
         if (top > s.leader_z) {
-            p.leader = NAME(find)(&p, top, b * BN_BLOCK * BN_GROUP);
+            p.leader = FN(find)(&p, top, b * BN_BLOCK);
             if (!bn_sums_lead(&s, map, top, p.leader)) {
                 row->flags |= BNFLOSS_ROW_NAN;
                 return;
@@ -271,63 +279,138 @@ BN_INLINE KERNEL void NAME(chunk)(const void *logits, int64_t n, int64_t label,
         }
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
-        top = NAME(block)(&p, &s, map, b, general, dot);
+        top = FN(block)(&p, &s, map, c->ahead, b, general, dot);
     }
     bn_sums_finish(&s, row);
 }
 
-KERNEL static void NAME(forward)(const void *z, int64_t n, int64_t label,
-                                 const bn_map *map, bn_prefetches ahead,
-                                 bnfloss_row *row)
+KERNEL static void FN(forward)(const bn_chunk *c, const bn_map *map,
+                               bnfloss_row *row)
 {
-    NAME(chunk)(z, n, label, map, ahead, row, 0, 0);
+    FN(chunk)(c, map, row, 0, 0);
 }
 
-KERNEL static void NAME(forward_dot)(const void *z, int64_t n, int64_t label,
-                                     const bn_map *map, bn_prefetches ahead,
-                                     bnfloss_row *row)
+KERNEL static void FN(forward_dot)(const bn_chunk *c, const bn_map *map,
+                                   bnfloss_row *row)
 {
-    NAME(chunk)(z, n, label, map, ahead, row, 0, 1);
+    FN(chunk)(c, map, row, 0, 1);
 }
 
-KERNEL static void NAME(forward_general)(const void *z, int64_t n, int64_t label,
-                                         const bn_map *map, bn_prefetches ahead,
-                                         bnfloss_row *row)
+KERNEL static void FN(forward_general)(const bn_chunk *c, const bn_map *map,
+                                       bnfloss_row *row)
 {
-    NAME(chunk)(z, n, label, map, ahead, row, 1, 1);
+    FN(chunk)(c, map, row, 1, 1);
 }
+
+/* ---- Backward ----------------------------------------------------------------- */
 
 /* One vector's gradient. */
-BN_INLINE KERNEL v NAME(gradient)(v z, const bn_coefficients *k,
-                                  const bn_map *map, v_table table,
-                                  const int general)
+BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,
+                                const bn_map *map, v_table table,
+                                const int general)
 {
-    v x, lo, slope, g;
+    v x, low, slope, g;
     m in;
 
     if (!general) {
         x = v_sub(z, v_set1(k->origin));
         return v_keep(v_above(x, v_set1(k->low)), FN(exp)(x, table));
     }
-    x = NAME(mapped)(z, map, k->origin, &lo, &slope);
+    x = FN(mapped)(z, map, k->origin, &low, &slope);
     in = v_above(x, v_set1(k->low));
     g = v_keep(in, FN(exp)(x, table));
-    g = v_mul(v_fma(g, v_keep(in, lo), g), v_set1(k->post));
+    g = v_mul(v_fma(g, v_keep(in, low), g), v_set1(k->post));
     g = v_add(g, v_set1(k->uniform));
     return v_keep(v_above(x, v_set1(-BN_INF_F32)), v_mul(g, slope));
 }
 
-#define GRAD f32
-#define GELEM float
-#include "row_grad.h"
-#define GRAD bf16
-#define GELEM uint16_t
-#include "row_grad.h"
-#define GRAD f16
-#define GELEM uint16_t
-#include "row_grad.h"
+/* A group's gradients, from z to `to`, which may be the same. */
+BN_INLINE KERNEL void FN(group_gradient)(const float *z, float *to,
+                                         const bn_coefficients *k,
+                                         const bn_map *map, v_table table,
+                                         const int general)
+{
+    for (int h = 0; h < BN_LANES; h += VL) {
+        const float *y = z + h;
+        const v g0 = FN(gradient)(v_load_f32(y), k, map, table, general);
+        const v g1 = FN(gradient)(v_load_f32(y + 16), k, map, table, general);
+        const v g2 = FN(gradient)(v_load_f32(y + 32), k, map, table, general);
+        const v g3 = FN(gradient)(v_load_f32(y + 48), k, map, table, general);
 
-#undef LOAD
-#undef NAME
-#undef TYPE
-#undef ELEM
+        v_store_f32(to + h, g0);
+        v_store_f32(to + h + 16, g1);
+        v_store_f32(to + h + 32, g2);
+        v_store_f32(to + h + 48, g3);
+    }
+}
+
+/* Narrows a group of gradients into 64 elements from index i on, or adds it
+ * to them. */
+BN_INLINE KERNEL void FN(narrow)(uint32_t type, void *grad, int64_t i,
+                                 int accumulate, const float *group)
+{
+    float *f = (float *)grad + i;
+    uint16_t *h = (uint16_t *)grad + i;
+    float old[BN_GROUP];
+
+    if (accumulate)
+        FN(widen)(type, grad, i, old);
+    for (int j = 0; j < BN_GROUP; j += VL) {
+        v x = v_load_f32(group + j);
+
+        if (accumulate) {
+            x = v_add(v_load_f32(old + j), x);
+            x = v_select(v_above(x, v_set1(BN_INF_F32)), v_set1(BN_NAN_F32), x);
+        }
+        if (type == BNFLOSS_F32)
+            v_store_f32(f + j, x);
+        else if (type == BNFLOSS_BF16)
+            v_store_bf16(h + j, x);
+        else
+            v_store_f16(h + j, x);
+    }
+}
+
+/* The gradients of a chunk, in place or not. The label's is the caller's. */
+BN_INLINE KERNEL void FN(sweep)(const bn_chunk *c, const bn_coefficients *k,
+                                const bn_map *map, const int general)
+{
+    const v_table table = v_table_load(k->table);
+    const int direct = c->grad_type == BNFLOSS_F32 && !k->accumulate;
+    FN(source) p;
+    float z[BN_GROUP], g[BN_GROUP];
+
+    p.z = c->z;
+    p.type = c->type;
+    p.n = c->n;
+    p.label = p.leader = -BN_GROUP;
+    for (int64_t b = 0, i = 0; i < c->n; b++, i += BN_GROUP) {
+        const float *from = FN(fetch)(&p, b, -BN_GROUP, z);
+
+        bn_prefetch(&c->ahead, b);
+        if (direct && c->n - i >= BN_GROUP) {
+            FN(group_gradient)(from, (float *)c->grad + i, k, map, table,
+                               general);
+            continue;
+        }
+        FN(group_gradient)(from, g, k, map, table, general);
+        if (c->n - i >= BN_GROUP)
+            FN(narrow)(c->grad_type, c->grad, i, k->accumulate, g);
+        else
+            bn_narrow_tail(c->grad_type, c->grad, i, c->n - i, k->accumulate,
+                           g);
+    }
+}
+
+KERNEL static void FN(backward)(const bn_chunk *c, const bn_coefficients *k,
+                                const bn_map *map)
+{
+    FN(sweep)(c, k, map, 0);
+}
+
+KERNEL static void FN(backward_general)(const bn_chunk *c,
+                                        const bn_coefficients *k,
+                                        const bn_map *map)
+{
+    FN(sweep)(c, k, map, 1);
+}

@@ -282,19 +282,26 @@ static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
 
 /* ---- The dispatch table --------------------------------------------------------- */
 
-/* Logits that are summed as one unit, z .. z + n - 1 with n at most
- * BNFLOSS_CHUNK; label is its index there or -1; adds flags to *row. */
-typedef void bn_forward_kernel(const void *z, int64_t n, int64_t label,
-                               const bn_map *map, bn_prefetches ahead,
+/* Logits that are summed as one unit, at most BNFLOSS_CHUNK of them. */
+typedef struct bn_chunk {
+    const void *z;              /* (n) of type */
+    void *grad;                 /* (n) of grad_type; backward only */
+    uint32_t type, grad_type;   /* bnfloss_type */
+    int64_t n;
+    int64_t label;              /* forward: its index, or -1; backward: none */
+    bn_prefetches ahead;
+} bn_chunk;
+
+/* Forward fills in the sums of *row and adds flags. */
+typedef void bn_forward_kernel(const bn_chunk *c, const bn_map *map,
                                bnfloss_row *row);
-typedef void bn_backward_kernel(const void *z, void *grad, int64_t n,
-                                const bn_coefficients *k, const bn_map *map,
-                                bn_prefetches ahead);
+typedef void bn_backward_kernel(const bn_chunk *c, const bn_coefficients *k,
+                                const bn_map *map);
 
 enum { BN_PLAIN = 0, BN_DOT = 1, BN_GENERAL = 2 };
 
 typedef struct bn_kernels {
     const char *name;
-    bn_forward_kernel *forward[3][3];           /* [type][plain, dot, general] */
-    bn_backward_kernel *backward[3][3][2];      /* [type][grad][general] */
+    bn_forward_kernel *forward[3];      /* plain, dot, general */
+    bn_backward_kernel *backward[2];    /* plain, general */
 } bn_kernels;

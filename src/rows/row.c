@@ -1,5 +1,11 @@
 /* One row: its chunks, their fixed tree, its label. */
 
+static int64_t bn_label(const bn_view *w, const void *labels, int64_t i)
+{
+    return w->label_type == BNFLOSS_I64 ? ((const int64_t *)labels)[i]
+                                        : ((const int32_t *)labels)[i];
+}
+
 static bn_map bn_map_of(const bn_view *w)
 {
     bn_map map;
@@ -28,10 +34,9 @@ static bn_sweep bn_sweep_of(const bn_view *w)
     s.view = w;
     s.map = bn_map_of(w);
     general = !bn_map_is_plain(&s.map) || w->smoothing > 0;
-    s.forward = k->forward[w->logits_type]
-                          [general ? BN_GENERAL : w->entropy ? BN_DOT : BN_PLAIN];
-    s.backward = k->backward[w->logits_type][w->grad_type]
-                            [general || w->z_loss > 0];
+    s.forward = k->forward[general ? BN_GENERAL
+                           : w->entropy ? BN_DOT : BN_PLAIN];
+    s.backward = k->backward[general || w->z_loss > 0];
     return s;
 }
 
@@ -91,10 +96,16 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
     const int64_t n = left < whole ? left : whole;
     const int64_t at = label - w->vocab_begin - c;
     const int here = at >= 0 && at < n;
+    bn_chunk chunk;
 
+    chunk.z = bn_at(w->logits_type, row, c);
+    chunk.grad = NULL;
+    chunk.type = chunk.grad_type = w->logits_type;
+    chunk.n = n;
+    chunk.label = here ? at : -1;
+    chunk.ahead = bn_ahead_of(w, row, c, fused ? bytes / 2 : 0);
     bn_row_init(x, w, label);
-    s->forward(bn_at(w->logits_type, row, c), n, here ? at : -1, &s->map,
-               bn_ahead_of(w, row, c, fused ? bytes / 2 : 0), x);
+    s->forward(&chunk, &s->map, x);
     if (x->leader_id >= 0)
         x->leader_id += w->vocab_begin + c;
     if (w->entropy)
@@ -270,14 +281,15 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
                          int64_t from, int64_t to, bn_prefetches ahead)
 {
     const bn_view *w = s->view;
-    void *out = bn_at_mut(w->grad_type, grad, from);
     const int64_t at = x->label_id - w->vocab_begin;
     const int here = at >= from && at < to;
     float g, slope = 1, old = 0;
+    bn_chunk chunk;
 
     if (plan->filled) {
         if (!w->accumulate || plan->fill != 0)
-            bn_fill(w, out, to - from, plan->fill);
+            bn_fill(w, bn_at_mut(w->grad_type, grad, from), to - from,
+                    plan->fill);
         return;
     }
     if (here) {                 /* before it is overwritten in place */
@@ -285,8 +297,14 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
         if (w->accumulate)
             old = bn_get(w->grad_type, grad, at);
     }
-    s->backward(bn_at(w->logits_type, row, from), out, to - from, &plan->k,
-                &s->map, ahead);
+    chunk.z = bn_at(w->logits_type, row, from);
+    chunk.grad = bn_at_mut(w->grad_type, grad, from);
+    chunk.type = w->logits_type;
+    chunk.grad_type = w->grad_type;
+    chunk.n = to - from;
+    chunk.label = -1;
+    chunk.ahead = ahead;
+    s->backward(&chunk, &plan->k, &s->map);
     if (here) {
         g = (float)(plan->label * slope);
         if (g < 0x1p-126f && g > -0x1p-126f)
