@@ -143,7 +143,7 @@ static double bn_tanh(double x)
 {
     const double a = x < 0 ? -x : x;
     const double e = bn_expm1(-2 * a);
-    const double t = -e / (2 + e);
+    const double t = (0 - e) / (2 + e);
 
     return x < 0 ? -t : t;
 }
