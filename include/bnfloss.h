@@ -41,11 +41,13 @@
  * - Results are the same bits for every instruction set, compiler, thread
  *   count, alignment and stride, in place or not.
  * - Pointers need the alignment of their element and nothing more.
- * - No output may overlap an input or another output; the gradient may be
- *   the logits buffer itself (same type, same stride).
+ * - No output may overlap an input or another output, judged by address from
+ *   first to last element; the gradient may be the logits buffer itself (same
+ *   type, same stride).
  * - Structs start with their own size: set struct_size to sizeof(the struct).
  *   Fields that a smaller (older) struct lacks get their default; non-zero
- *   bytes that a larger (newer) struct brings are an error.
+ *   bytes that a larger (newer) struct brings are an error, and so is a size
+ *   above 4096.
  * - The caller's rounding mode, flush-to-zero and exception masks neither
  *   change a result nor are changed (x86-64 and aarch64).
  * - Labels are used as given: row i's label is the token that row i should
@@ -140,7 +142,8 @@ typedef enum bnfloss_layout_flag {
  *     z' = softcap * tanh(logit_scale * z / softcap)   with a softcap
  *     z' = logit_scale * z                             without
  *
- * -inf stays -inf: a masked token has p = 0 and a gradient of exactly 0.
+ * -inf stays -inf: a masked token has p = 0 and, unless it is the label, a
+ * gradient of exactly 0. A z' beyond the range of a float counts as infinite.
  * label_smoothing (ls) and z_loss (zeta) belong to SFT and are an error with
  * any other loss. They make a row's value and gradient
  *
@@ -159,7 +162,8 @@ typedef struct bnfloss_layout {
     uint32_t label_type;      /* bnfloss_label_type; default i32 */
     uint32_t flags;           /* bnfloss_layout_flag, or'ed */
     float logit_scale;        /* > 0; 0 means 1 */
-    float softcap;            /* > 0; 0 means none */
+    float softcap;            /* 0 .. 65536; 0 means none. logit_scale / softcap
+                                 must be a normal float */
     float label_smoothing;    /* 0 .. 1 */
     float z_loss;             /* >= 0 */
     uint32_t reserved;        /* 0 */
@@ -230,8 +234,7 @@ typedef enum bnfloss_spec_flag {
 typedef struct bnfloss_spec {
     uint32_t struct_size;     /* sizeof(bnfloss_spec) */
     uint32_t kind;            /* bnfloss_kind */
-    uint32_t token_norm;      /* BNF: own length. SFT: none, or own length.
-                                 DPO: none */
+    uint32_t token_norm;      /* BNF: own length; SFT: none; or any. DPO: none */
     uint32_t divisor;         /* BNF: sequences. DPO: pairs. SFT: tokens */
     uint32_t flags;           /* bnfloss_spec_flag, or'ed; 0 */
     float beta;               /* DPO: > 0; 0.1 */
@@ -241,7 +244,8 @@ typedef struct bnfloss_spec {
                                  (1-f+eps)/(1-p+eps) for (1-f)/(1-p) */
     double divisor_value;     /* > 0, with BNFLOSS_DIV_GIVEN; 1 */
     double loss_scale;        /* > 0; multiplies dlogp (not the loss), for
-                                 gradients too small for f16; 1 */
+                                 gradients too small for f16; 1. Finite also
+                                 when divided by divisor_value */
 } bnfloss_spec;
 
 /* Fills *spec with the defaults of a loss. An unknown kind is kept as it is
@@ -299,7 +303,7 @@ typedef enum bnfloss_row_flag {
     BNFLOSS_ROW_IGNORED = 1,  /* not read: negative label, or weight 0 */
     BNFLOSS_ROW_LABEL = 2,    /* the label is among the columns seen */
     BNFLOSS_ROW_ENTROPY = 4,  /* dot was taken */
-    BNFLOSS_ROW_NAN = 8,      /* a NaN or +inf logit, or no finite one */
+    BNFLOSS_ROW_NAN = 8,      /* a NaN or +inf logit among them */
     BNFLOSS_ROW_FLAG_MAX = 0x7fffffff
 } bnfloss_row_flag;
 
@@ -357,7 +361,8 @@ typedef struct bnfloss_result {
  * outputs may be NULL; entropy and rest imply the ENTROPY sum. result may be
  * NULL; it gets where, tokens and nan_rows of these rows. Two logits buffers
  * are two calls into one state array.
- * Errors: the layout's, E_LABEL (row), E_SHAPE for a bad range. */
+ * Errors: the layout's, E_LABEL (row), E_SHAPE for a bad range, E_OPTION for
+ * outputs of a slice, whose rows are not whole yet. */
 BNFLOSS_API bnfloss_status bnfloss_forward(
     const bnfloss_layout *layout, const void *logits, const void *labels,
     int64_t row_begin, int64_t row_end, bnfloss_row *state,
@@ -369,8 +374,8 @@ BNFLOSS_API bnfloss_status bnfloss_forward(
  * of the columns, and each holder runs bnfloss_backward() with the merged
  * state. If every cut is a multiple of 2^k * BNFLOSS_CHUNK and every slice
  * but the last has 2^k chunks, the bits are those of the uncut row.
- * Errors: E_STATE (row) if both saw the label, or the labels, smoothing or
- * z-loss differ. */
+ * Errors: E_STATE (row) if both saw the label, or the labels, smoothing,
+ * z-loss, or the IGNORED or ENTROPY flags differ. */
 BNFLOSS_API bnfloss_status bnfloss_row_merge(
     int64_t rows, bnfloss_row *into, const bnfloss_row *from,
     bnfloss_result *result);
@@ -401,8 +406,11 @@ BNFLOSS_API bnfloss_status bnfloss_loss(
  * do, so this also serves losses of your own. grad == logits works in place.
  * A row with a negative label or dlogp 0 is not read: its gradient is 0 (or
  * untouched with ACCUMULATE). NaN or infinite dlogp, or a NaN row, gives a
- * row of NaN. Gradients below 2^-126 in magnitude are 0. labels, state and
- * result as for bnfloss_forward(). */
+ * row of NaN. Gradients below about 2^-125 in magnitude are 0. labels, state
+ * and result as for bnfloss_forward(); the logits must be those that it read
+ * (another NaN among them need not show).
+ * Errors: the layout's, E_LABEL and E_STATE (row), E_SHAPE for a bad range,
+ * E_OVERLAP for in place with ACCUMULATE. */
 BNFLOSS_API bnfloss_status bnfloss_backward(
     const bnfloss_layout *layout, const void *logits, const void *labels,
     int64_t row_begin, int64_t row_end, const bnfloss_row *state,
@@ -411,9 +419,9 @@ BNFLOSS_API bnfloss_status bnfloss_backward(
 /* ---- All of it --------------------------------------------------------------- */
 
 /* Bytes of work that bnfloss_run() or, with layout NULL, bnfloss_loss() needs
- * for these shapes: O(N + S + V / BNFLOSS_CHUNK), about 170 bytes a row; no
- * alignment is needed. rows counts only where layout is NULL; then it is
- * bnfloss_loss()'s. */
+ * for these shapes: 40 a row (128 for bnfloss_run() with DPO), 48 a sequence,
+ * 88 a chunk of one row, and a few; no alignment is needed, and nothing at all
+ * without rows and sequences. rows counts only where layout is NULL. */
 BNFLOSS_API bnfloss_status bnfloss_workspace(
     const bnfloss_layout *layout, const bnfloss_spec *spec, int64_t rows,
     int64_t sequences, uint64_t *bytes);
@@ -423,7 +431,9 @@ BNFLOSS_API bnfloss_status bnfloss_workspace(
  * rows depend on each other, sweeps twice. A weight of 0 masks a row like a
  * negative label. threads: 0 means as many as OpenMP likes; without
  * BNFLOSS_OPENMP, or in a child forked after a threaded call, there is one.
- * result must not be NULL. */
+ * result must not be NULL.
+ * Errors: any but E_LOGP, E_STATE and E_ISA; E_OPTION for a slice of the
+ * vocabulary, which has no loss of its own. */
 BNFLOSS_API bnfloss_status bnfloss_run(
     const bnfloss_layout *layout, const bnfloss_spec *spec,
     const bnfloss_inputs *inputs, const void *logits, const void *labels,
@@ -450,5 +460,6 @@ BNFLOSS_API bnfloss_status bnfloss_isa_select(const char *name);
 #endif /* BNFLOSS_H */
 
 #ifdef BNFLOSS_IMPLEMENTATION
+#undef BNFLOSS_IMPLEMENTATION
 #include "../src/bnfloss.c"
 #endif

@@ -1,4 +1,7 @@
-/* The door: each public function checks everything, then calls the floors. */
+/* The door: each public function checks everything, then calls the floors.
+ *
+ * What computes is bn_do_*(), a function of its own between a switch to the
+ * default floating-point environment and the switch back. */
 
 const char *bnfloss_version(void)
 {
@@ -82,33 +85,49 @@ static bnfloss_result bn_result_empty(void)
     return r;
 }
 
-/* Hands over what fits into the caller's struct; after an error, where. */
+/* Hands over what fits into the caller's struct, which has been checked;
+ * after an error, where. */
 static bnfloss_status bn_answer(bnfloss_result *to, bnfloss_status status,
                                 const bnfloss_result *r)
 {
-    if (!to || bn_check_result(to) != BNFLOSS_OK)
-        return status;
-    if (status != BNFLOSS_OK) {
-        if (to->struct_size >= offsetof(bnfloss_result, where) + sizeof r->where)
-            to->where = r->where;
-        return status;
-    }
-    memcpy((char *)to + 8, (const char *)r + 8,
-           (to->struct_size < sizeof *r ? to->struct_size : sizeof *r) - 8);
+    size_t size = to ? to->struct_size : 0;
+
+    if (size > sizeof *r)
+        size = sizeof *r;
+    if (status == BNFLOSS_OK && size > 8)
+        memcpy((char *)to + 8, (const char *)r + 8, size - 8);
+    else if (size >= offsetof(bnfloss_result, where) + sizeof r->where)
+        to->where = r->where;
     return status;
 }
 
-/* ---- The three stages ---------------------------------------------------------- */
+/* Every door in turn: the result is checked first, since errors are told in
+ * it; `call` does the rest into r. */
+#define BN_DOOR(result, call)                                                 \
+    do {                                                                      \
+        const bnfloss_status bad_ = bn_check_result(result);                  \
+        bnfloss_status status_;                                               \
+        bnfloss_result r;                                                     \
+        bn_env env_;                                                          \
+                                                                              \
+        if (bad_ != BNFLOSS_OK)                                               \
+            return bad_;                                                      \
+        env_ = bn_env_enter();                                                \
+        r = bn_result_empty();                                                \
+        status_ = (call);                                                     \
+        bn_env_leave(env_);                                                   \
+        return bn_answer(result, status_, &r);                                \
+    } while (0)
 
-/* Counts for forward and backward: rows that were read, and NaN among them. */
+/* ---- Forward -------------------------------------------------------------------- */
+
+/* Counts for the stages: rows that were read, and NaN among them. */
 static void bn_count_rows(const bnfloss_row *state, int64_t from, int64_t to,
                           bnfloss_result *r)
 {
     for (int64_t i = from; i < to; i++) {
-        const uint32_t f = state[i].flags;
-
-        r->tokens += !(f & BNFLOSS_ROW_IGNORED);
-        r->nan_rows += (f & BNFLOSS_ROW_NAN) != 0;
+        r->tokens += !(state[i].flags & BNFLOSS_ROW_IGNORED);
+        r->nan_rows += bn_row_is_nan(state + i);
     }
 }
 
@@ -117,7 +136,7 @@ static bnfloss_status bn_check_range(const bn_view *w, int64_t from, int64_t to)
     return from < 0 || to < from || to > w->rows ? BNFLOSS_E_SHAPE : BNFLOSS_OK;
 }
 
-static int bn_wants_rows(const bnfloss_outputs *out)
+static int bn_wants_entropy(const bnfloss_outputs *out)
 {
     return out->rest || out->entropy;
 }
@@ -127,29 +146,57 @@ typedef struct bn_forward_call {
     bnfloss_outputs out;
 } bn_forward_call;
 
-static bnfloss_status bn_check_forward(
+BN_NOINLINE static bnfloss_status bn_check_forward(
     bn_forward_call *c, const bnfloss_layout *layout, const void *logits,
     const void *labels, int64_t from, int64_t to, const bnfloss_row *state,
-    const bnfloss_outputs *outputs, int64_t *where)
+    const bnfloss_outputs *outputs, const bnfloss_result *result,
+    int64_t *where)
 {
+    const bn_view *w = &c->view;
     bn_spans spans;
 
     BN_TRY(bn_check_layout(layout, &c->view));
     BN_TRY(bn_read_outputs(&c->out, outputs));
-    BN_TRY(bn_check_range(&c->view, from, to));
+    BN_TRY(bn_check_range(w, from, to));
+    if (w->vocab < w->vocab_total
+        && (bn_wants_entropy(&c->out) || c->out.logp || c->out.argmax))
+        return BNFLOSS_E_OPTION;
     if (from == to)
         return BNFLOSS_OK;
     if (!logits || !labels || !state)
         return BNFLOSS_E_NULL;
     memset(&spans, 0, sizeof spans);
-    bn_span_rows(&spans, logits, c->view.logits_type, from, to,
-                 c->view.logits_stride, c->view.vocab, BN_READ);
-    bn_span_labels(&spans, &c->view, labels, from, to);
-    bn_span_add(&spans, state + from, (to - from) * (int64_t)(sizeof *state / 8),
-                8, BN_WRITE);
+    bn_span_rows(&spans, logits, w->logits_type, from, to, w->logits_stride,
+                 w->vocab, BN_READ);
+    bn_span_labels(&spans, w, labels, from, to);
+    bn_span_states(&spans, state + from, to - from, BN_WRITE);
     bn_span_row_outputs(&spans, &c->out, from, to);
+    bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
-    return bn_check_labels(&c->view, labels, NULL, from, to, where);
+    return bn_check_labels(w, labels, NULL, from, to, where);
+}
+
+BN_NOINLINE static bnfloss_status bn_do_forward(
+    const bnfloss_layout *layout, const void *logits, const void *labels,
+    int64_t from, int64_t to, bnfloss_row *state,
+    const bnfloss_outputs *outputs, const bnfloss_result *result,
+    bnfloss_result *r)
+{
+    bn_forward_call c;
+    bn_job job;
+
+    BN_TRY(bn_check_forward(&c, layout, logits, labels, from, to, state,
+                            outputs, result, &r->where));
+    c.view.entropy |= bn_wants_entropy(&c.out);
+    memset(&job, 0, sizeof job);
+    job.sweep = bn_sweep_of(&c.view);
+    job.logits = logits;
+    job.labels = labels;
+    job.state = state;
+    job.out = &c.out;
+    bn_tasks(bn_task_forward, &job, from, to);
+    bn_count_rows(state, from, to, r);
+    return BNFLOSS_OK;
 }
 
 bnfloss_status bnfloss_forward(
@@ -157,49 +204,29 @@ bnfloss_status bnfloss_forward(
     int64_t row_begin, int64_t row_end, bnfloss_row *state,
     const bnfloss_outputs *outputs, bnfloss_result *result)
 {
-    bnfloss_result r = bn_result_empty();
-    bn_forward_call c;
-    bn_job job;
-    bnfloss_status status;
-
-    if (result)
-        BN_TRY(bn_check_result(result));
-    status = bn_check_forward(&c, layout, logits, labels, row_begin, row_end,
-                              state, outputs, &r.where);
-    if (status != BNFLOSS_OK)
-        return bn_answer(result, status, &r);
-    if (bn_wants_rows(&c.out))
-        c.view.entropy = 1;
-    memset(&job, 0, sizeof job);
-    job.sweep = bn_sweep_of(&c.view);
-    job.logits = logits;
-    job.labels = labels;
-    job.state = state;
-    job.out = &c.out;
-    bn_serial(bn_task_forward, &job, row_begin, row_end);
-    bn_count_rows(state, row_begin, row_end, &r);
-    return bn_answer(result, BNFLOSS_OK, &r);
+    BN_DOOR(result, bn_do_forward(layout, logits, labels, row_begin, row_end,
+                                  state, outputs, result, &r));
 }
 
-bnfloss_status bnfloss_row_merge(int64_t rows, bnfloss_row *into,
-                                 const bnfloss_row *from,
-                                 bnfloss_result *result)
+/* ---- States --------------------------------------------------------------------- */
+
+static bnfloss_status bn_check_merge(int64_t rows, const bnfloss_row *into,
+                                     const bnfloss_row *from,
+                                     const bnfloss_result *result,
+                                     int64_t *where)
 {
     const uint32_t both = BNFLOSS_ROW_IGNORED | BNFLOSS_ROW_ENTROPY;
-    bnfloss_result r = bn_result_empty();
     bn_spans spans;
-    bn_env env;
 
-    if (result)
-        BN_TRY(bn_check_result(result));
     if (rows < 0 || rows > BN_MAX_ROWS)
-        return bn_answer(result, BNFLOSS_E_SHAPE, &r);
+        return BNFLOSS_E_SHAPE;
     if (rows > 0 && (!into || !from))
-        return bn_answer(result, BNFLOSS_E_NULL, &r);
+        return BNFLOSS_E_NULL;
     memset(&spans, 0, sizeof spans);
-    bn_span_add(&spans, into, rows * (int64_t)(sizeof *into / 8), 8, BN_WRITE);
-    bn_span_add(&spans, from, rows * (int64_t)(sizeof *from / 8), 8, BN_READ);
-    BN_TRY(bn_answer(result, bn_spans_check(&spans), &r));
+    bn_span_states(&spans, into, rows, BN_WRITE);
+    bn_span_states(&spans, from, rows, BN_READ);
+    bn_span_result(&spans, result);
+    BN_TRY(bn_spans_check(&spans));
     for (int64_t i = 0; i < rows; i++) {
         const bnfloss_row *a = into + i, *b = from + i;
 
@@ -207,20 +234,33 @@ bnfloss_status bnfloss_row_merge(int64_t rows, bnfloss_row *into,
             || (a->flags & b->flags & BNFLOSS_ROW_LABEL)
             || a->label_smoothing != b->label_smoothing
             || a->z_loss != b->z_loss) {
-            r.where = i;
-            return bn_answer(result, BNFLOSS_E_STATE, &r);
+            *where = i;
+            return BNFLOSS_E_STATE;
         }
     }
-    env = bn_env_enter();
+    return BNFLOSS_OK;
+}
+
+BN_NOINLINE static bnfloss_status bn_do_merge(
+    int64_t rows, bnfloss_row *into, const bnfloss_row *from,
+    const bnfloss_result *result, bnfloss_result *r)
+{
+    BN_TRY(bn_check_merge(rows, into, from, result, &r->where));
     for (int64_t i = 0; i < rows; i++) {
         if (into[i].flags & BNFLOSS_ROW_IGNORED)
             continue;
         bn_row_merge(into + i, from + i);
         bn_row_settle(into + i);
     }
-    bn_env_leave(env);
-    bn_count_rows(into, 0, rows, &r);
-    return bn_answer(result, BNFLOSS_OK, &r);
+    bn_count_rows(into, 0, rows, r);
+    return BNFLOSS_OK;
+}
+
+bnfloss_status bnfloss_row_merge(int64_t rows, bnfloss_row *into,
+                                 const bnfloss_row *from,
+                                 bnfloss_result *result)
+{
+    BN_DOOR(result, bn_do_merge(rows, into, from, result, &r));
 }
 
 /* Whether a row's outputs can be read from its state. */
@@ -234,44 +274,59 @@ static bnfloss_status bn_check_state(const bnfloss_row *x, int wants_entropy)
     return BNFLOSS_OK;
 }
 
+static bnfloss_status bn_check_row_outputs(
+    int64_t rows, const bnfloss_row *state, const bnfloss_outputs *outputs,
+    const bnfloss_result *result, bnfloss_outputs *out, int64_t *where)
+{
+    bn_spans spans;
+
+    BN_TRY(bn_read_outputs(out, outputs));
+    if (rows < 0 || rows > BN_MAX_ROWS)
+        return BNFLOSS_E_SHAPE;
+    if (rows > 0 && !state)
+        return BNFLOSS_E_NULL;
+    memset(&spans, 0, sizeof spans);
+    bn_span_states(&spans, state, rows, BN_READ);
+    bn_span_row_outputs(&spans, out, 0, rows);
+    bn_span_result(&spans, result);
+    BN_TRY(bn_spans_check(&spans));
+    for (int64_t i = 0; i < rows; i++) {
+        if (bn_check_state(state + i, bn_wants_entropy(out)) != BNFLOSS_OK) {
+            *where = i;
+            return BNFLOSS_E_STATE;
+        }
+    }
+    return BNFLOSS_OK;
+}
+
+BN_NOINLINE static bnfloss_status bn_do_row_outputs(
+    int64_t rows, const bnfloss_row *state, const bnfloss_outputs *outputs,
+    const bnfloss_result *result, bnfloss_result *r)
+{
+    bnfloss_outputs out;
+
+    BN_TRY(bn_check_row_outputs(rows, state, outputs, result, &out,
+                                &r->where));
+    for (int64_t i = 0; i < rows; i++)
+        bn_row_out(state + i, i, &out);
+    bn_count_rows(state, 0, rows, r);
+    return BNFLOSS_OK;
+}
+
 bnfloss_status bnfloss_row_outputs(int64_t rows, const bnfloss_row *state,
                                    const bnfloss_outputs *outputs,
                                    bnfloss_result *result)
 {
-    bnfloss_result r = bn_result_empty();
-    bnfloss_outputs out;
-    bn_spans spans;
-    bn_env env;
-
-    if (result)
-        BN_TRY(bn_check_result(result));
-    BN_TRY(bn_answer(result, bn_read_outputs(&out, outputs), &r));
-    if (rows < 0 || rows > BN_MAX_ROWS)
-        return bn_answer(result, BNFLOSS_E_SHAPE, &r);
-    if (rows > 0 && !state)
-        return bn_answer(result, BNFLOSS_E_NULL, &r);
-    memset(&spans, 0, sizeof spans);
-    bn_span_add(&spans, state, rows * (int64_t)(sizeof *state / 8), 8, BN_READ);
-    bn_span_row_outputs(&spans, &out, 0, rows);
-    BN_TRY(bn_answer(result, bn_spans_check(&spans), &r));
-    for (int64_t i = 0; i < rows; i++) {
-        if (bn_check_state(state + i, bn_wants_rows(&out)) != BNFLOSS_OK) {
-            r.where = i;
-            return bn_answer(result, BNFLOSS_E_STATE, &r);
-        }
-    }
-    env = bn_env_enter();
-    for (int64_t i = 0; i < rows; i++)
-        bn_row_out(state + i, i, &out);
-    bn_env_leave(env);
-    bn_count_rows(state, 0, rows, &r);
-    return bn_answer(result, BNFLOSS_OK, &r);
+    BN_DOOR(result, bn_do_row_outputs(rows, state, outputs, result, &r));
 }
 
-static bnfloss_status bn_check_backward(
+/* ---- Backward ------------------------------------------------------------------- */
+
+BN_NOINLINE static bnfloss_status bn_check_backward(
     bn_view *w, const bnfloss_layout *layout, const void *logits,
     const void *labels, int64_t from, int64_t to, const bnfloss_row *state,
-    const float *dlogp, const void *grad, int64_t *where)
+    const float *dlogp, const void *grad, const bnfloss_result *result,
+    int64_t *where)
 {
     bn_spans spans;
 
@@ -284,9 +339,9 @@ static bnfloss_status bn_check_backward(
     memset(&spans, 0, sizeof spans);
     BN_TRY(bn_check_grad(&spans, w, logits, grad, from, to));
     bn_span_labels(&spans, w, labels, from, to);
-    bn_span_add(&spans, state + from, (to - from) * (int64_t)(sizeof *state / 8),
-                8, BN_READ);
+    bn_span_states(&spans, state + from, to - from, BN_READ);
     bn_span_add(&spans, dlogp + from, to - from, 4, BN_READ);
+    bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
     BN_TRY(bn_check_labels(w, labels, NULL, from, to, where));
     for (int64_t i = from; i < to; i++) {
@@ -303,37 +358,40 @@ static bnfloss_status bn_check_backward(
     return BNFLOSS_OK;
 }
 
-bnfloss_status bnfloss_backward(
+BN_NOINLINE static bnfloss_status bn_do_backward(
     const bnfloss_layout *layout, const void *logits, const void *labels,
-    int64_t row_begin, int64_t row_end, const bnfloss_row *state,
-    const float *dlogp, void *grad, bnfloss_result *result)
+    int64_t from, int64_t to, const bnfloss_row *state, const float *dlogp,
+    void *grad, const bnfloss_result *result, bnfloss_result *r)
 {
-    bnfloss_result r = bn_result_empty();
     bn_job job;
     bn_view w;
-    bnfloss_status status;
 
-    if (result)
-        BN_TRY(bn_check_result(result));
-    status = bn_check_backward(&w, layout, logits, labels, row_begin, row_end,
-                               state, dlogp, grad, &r.where);
-    if (status != BNFLOSS_OK)
-        return bn_answer(result, status, &r);
+    BN_TRY(bn_check_backward(&w, layout, logits, labels, from, to, state,
+                             dlogp, grad, result, &r->where));
     memset(&job, 0, sizeof job);
     job.sweep = bn_sweep_of(&w);
     job.logits = logits;
     job.labels = labels;
     job.grad = grad;
-    job.state = (bnfloss_row *)state;     /* only read */
+    job.state = (bnfloss_row *)state;       /* only read */
     job.dlogp = dlogp;
-    bn_serial(bn_task_backward, &job, row_begin, row_end);
-    bn_count_rows(state, row_begin, row_end, &r);
-    return bn_answer(result, BNFLOSS_OK, &r);
+    bn_tasks(bn_task_backward, &job, from, to);
+    bn_count_rows(state, from, to, r);
+    return BNFLOSS_OK;
 }
 
-/* ---- Work -------------------------------------------------------------------------- */
+bnfloss_status bnfloss_backward(
+    const bnfloss_layout *layout, const void *logits, const void *labels,
+    int64_t row_begin, int64_t row_end, const bnfloss_row *state,
+    const float *dlogp, void *grad, bnfloss_result *result)
+{
+    BN_DOOR(result, bn_do_backward(layout, logits, labels, row_begin, row_end,
+                                   state, dlogp, grad, result, &r));
+}
 
-/* The parts of the caller's work buffer, 16 bytes apart; n = 0 for none. */
+/* ---- Work ----------------------------------------------------------------------- */
+
+/* A part of the caller's work buffer; all begin on 16 bytes. */
 static uint64_t bn_work_part(int64_t n, size_t size)
 {
     return ((uint64_t)n * size + 15) / 16 * 16;
@@ -343,15 +401,31 @@ static uint64_t bn_work_part(int64_t n, size_t size)
 static uint64_t bn_work_bytes(const bn_view *w, const bnfloss_spec *spec,
                               int64_t rows, int64_t sequences)
 {
-    uint64_t bytes = 16 + bn_work_part(rows, sizeof(bn_term))
-                     + bn_work_part(sequences < 1 ? 1 : sequences,
-                                    sizeof(bn_seq));
+    uint64_t bytes = 16 + bn_work_part(rows, sizeof(bn_term));
 
+    if (rows == 0 && sequences == 0)
+        return 0;
+    if (sequences == 0)                 /* without seq_start there is one */
+        sequences = 1;
+    bytes += bn_work_part(sequences, sizeof(bn_seq));
     if (w)
         bytes += bn_work_part(bn_chunks(w), sizeof(bnfloss_row));
     if (w && bn_couples_rows(spec))
         bytes += bn_work_part(rows, sizeof(bnfloss_row));
     return bytes;
+}
+
+static bnfloss_status bn_check_work(const void *work, uint64_t given,
+                                    uint64_t needed)
+{
+    if (given < needed)
+        return BNFLOSS_E_WORK;
+    return needed > 0 && !work ? BNFLOSS_E_NULL : BNFLOSS_OK;
+}
+
+static unsigned char *bn_work_begin(void *work)
+{
+    return (unsigned char *)work + (16 - (uintptr_t)work % 16) % 16;
 }
 
 static void *bn_work_take(unsigned char **work, int64_t n, size_t size)
@@ -362,14 +436,9 @@ static void *bn_work_take(unsigned char **work, int64_t n, size_t size)
     return part;
 }
 
-static unsigned char *bn_work_begin(void *work)
-{
-    return (unsigned char *)work + (16 - (uintptr_t)work % 16) % 16;
-}
-
-bnfloss_status bnfloss_workspace(const bnfloss_layout *layout,
-                                 const bnfloss_spec *spec, int64_t rows,
-                                 int64_t sequences, uint64_t *bytes)
+BN_NOINLINE static bnfloss_status bn_do_workspace(
+    const bnfloss_layout *layout, const bnfloss_spec *spec, int64_t rows,
+    int64_t sequences, uint64_t *bytes)
 {
     bnfloss_spec p;
     bn_view w;
@@ -388,7 +457,19 @@ bnfloss_status bnfloss_workspace(const bnfloss_layout *layout,
     return BNFLOSS_OK;
 }
 
-/* ---- The loss stage ------------------------------------------------------------------ */
+bnfloss_status bnfloss_workspace(const bnfloss_layout *layout,
+                                 const bnfloss_spec *spec, int64_t rows,
+                                 int64_t sequences, uint64_t *bytes)
+{
+    const bn_env env = bn_env_enter();
+    const bnfloss_status status = bn_do_workspace(layout, spec, rows,
+                                                  sequences, bytes);
+
+    bn_env_leave(env);
+    return status;
+}
+
+/* ---- Loss ----------------------------------------------------------------------- */
 
 typedef struct bn_loss_call {
     bnfloss_spec spec;
@@ -397,7 +478,16 @@ typedef struct bn_loss_call {
     bn_batch batch;
 } bn_loss_call;
 
-/* The rows that count, and what must hold for them at this door. */
+/* Whether row i counts, at the door of the loss stage. */
+static int bn_loss_skips(const bn_loss_call *c, const bnfloss_row *state,
+                         int64_t i)
+{
+    const int ignored = state && (state[i].flags & BNFLOSS_ROW_IGNORED);
+
+    return bn_is_skipped(ignored ? -1 : 0, c->in.row_weight, i);
+}
+
+/* The rows that count, and what must hold for them. */
 static bnfloss_status bn_check_loss_rows(const bn_loss_call *c,
                                          const bnfloss_row *state,
                                          const float *logp, int64_t *where)
@@ -405,8 +495,7 @@ static bnfloss_status bn_check_loss_rows(const bn_loss_call *c,
     const bn_batch *b = &c->batch;
 
     for (int64_t i = 0; i < b->N; i++) {
-        if (bn_is_skipped(state && state[i].flags & BNFLOSS_ROW_IGNORED ? -1 : 0,
-                          c->in.row_weight, i))
+        if (bn_loss_skips(c, state, i))
             continue;
         *where = i;
         if (state) {
@@ -422,14 +511,16 @@ static bnfloss_status bn_check_loss_rows(const bn_loss_call *c,
     return BNFLOSS_OK;
 }
 
-static bnfloss_status bn_check_loss(
+BN_NOINLINE static bnfloss_status bn_check_loss(
     bn_loss_call *c, const bnfloss_spec *spec, const bnfloss_inputs *inputs,
     int64_t rows, const bnfloss_row *state, const float *logp,
     const float *rest, const float *dlogp, const bnfloss_outputs *outputs,
-    void *work, uint64_t work_bytes, int64_t *where)
+    const void *work, uint64_t work_bytes, const bnfloss_result *result,
+    int64_t *where)
 {
     bn_batch *b = &c->batch;
     bn_spans spans;
+    uint64_t bytes;
 
     memset(b, 0, sizeof *b);
     BN_TRY(bn_check_spec(spec, &c->spec));
@@ -440,19 +531,17 @@ static bnfloss_status bn_check_loss(
         return BNFLOSS_E_NULL;
     if (state && (logp || rest))
         return BNFLOSS_E_OPTION;
-    if (work_bytes < bn_work_bytes(NULL, &c->spec, rows, b->S))
-        return BNFLOSS_E_WORK;
-    if (!work)
-        return BNFLOSS_E_NULL;
+    bytes = bn_work_bytes(NULL, b->spec, rows, b->S);
+    BN_TRY(bn_check_work(work, work_bytes, bytes));
     memset(&spans, 0, sizeof spans);
     bn_span_inputs(&spans, b);
-    bn_span_add(&spans, state, rows * (int64_t)(sizeof *state / 8), 8, BN_READ);
+    bn_span_states(&spans, state, rows, BN_READ);
     bn_span_add(&spans, logp, rows, 4, BN_READ);
     bn_span_add(&spans, rest, rows, 4, BN_READ);
     bn_span_add(&spans, dlogp, rows, 4, BN_WRITE);
-    bn_span_add(&spans, work, (int64_t)bn_work_bytes(NULL, &c->spec, rows, b->S),
-                1, BN_WRITE);
+    bn_span_add(&spans, work, (int64_t)bytes, 1, BN_WRITE);
     bn_span_loss_outputs(&spans, &c->out, b);
+    bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
     return bn_check_loss_rows(c, state, logp, where);
 }
@@ -464,37 +553,48 @@ static void bn_mark_valid(bn_batch *b, int64_t i, int skipped)
     b->term[i].flags = skipped ? 0 : BN_VALID;
 }
 
-BN_NOINLINE static void bn_loss_rows(bn_loss_call *c, const bnfloss_row *state,
-                                     const float *logp, const float *rest,
-                                     float *dlogp, bnfloss_result *r)
+/* A row of which only logp is known. */
+static void bn_loss_logp(bn_batch *b, int64_t i, float logp, double rest)
 {
-    bn_batch *b = &c->batch;
+    bn_token t;
 
+    b->term[i].flags |= logp > 0 ? BN_CLAMPED : 0;
+    t = bn_token_from_logp(logp > 0 ? 0 : (double)logp, rest);
+    bn_batch_term(b, i, &t, NULL);
+}
+
+BN_NOINLINE static bnfloss_status bn_do_loss(
+    const bnfloss_spec *spec, const bnfloss_inputs *inputs, int64_t rows,
+    const bnfloss_row *state, const float *logp, const float *rest,
+    float *dlogp, const bnfloss_outputs *outputs, void *work,
+    uint64_t work_bytes, const bnfloss_result *result, bnfloss_result *r)
+{
+    bn_loss_call c;
+    bn_batch *b = &c.batch;
+    unsigned char *part;
+
+    if (!result)
+        return BNFLOSS_E_NULL;
+    BN_TRY(bn_check_loss(&c, spec, inputs, rows, state, logp, rest, dlogp,
+                         outputs, work, work_bytes, result, &r->where));
+    part = bn_work_begin(work);
+    b->term = (bn_term *)bn_work_take(&part, b->N, sizeof(bn_term));
+    b->seq = (bn_seq *)bn_work_take(&part, b->S, sizeof(bn_seq));
     for (int64_t i = 0; i < b->N; i++)
-        bn_mark_valid(b, i, bn_is_skipped(
-            state && state[i].flags & BNFLOSS_ROW_IGNORED ? -1 : 0,
-            c->in.row_weight, i));
+        bn_mark_valid(b, i, bn_loss_skips(&c, state, i));
     bn_batch_counts(b);
     for (int64_t i = 0; i < b->N; i++) {
-        bn_term *term = b->term + i;
-        bn_token t;
-
-        if (!(term->flags & BN_VALID))
-            continue;
-        if (state) {
+        if (state)
             bn_batch_row(b, i, state + i);
-            continue;
-        }
-        term->flags |= logp[i] > 0 ? BN_CLAMPED : 0;
-        t = bn_token_from_logp(logp[i] > 0 ? 0 : (double)logp[i],
-                               rest ? (double)rest[i] : BN_NAN);
-        bn_batch_term(b, i, &t, NULL);
+        else if (b->term[i].flags & BN_VALID)
+            bn_loss_logp(b, i, logp[i], rest ? (double)rest[i] : BN_NAN);
     }
-    bn_batch_finish(b, &c->out, r);
+    bn_batch_finish(b, &c.out, r);
     if (dlogp)
         bn_batch_dlogp(b, dlogp);
-    if (c->out.dlogp)
-        bn_batch_dlogp(b, c->out.dlogp);
+    if (c.out.dlogp)
+        bn_batch_dlogp(b, c.out.dlogp);
+    return BNFLOSS_OK;
 }
 
 bnfloss_status bnfloss_loss(
@@ -503,40 +603,23 @@ bnfloss_status bnfloss_loss(
     float *dlogp, const bnfloss_outputs *outputs,
     void *work, uint64_t work_bytes, bnfloss_result *result)
 {
-    bnfloss_result r = bn_result_empty();
-    bn_loss_call c;
-    unsigned char *part;
-    bnfloss_status status;
-    bn_env env;
-
-    if (!result)
-        return BNFLOSS_E_NULL;
-    BN_TRY(bn_check_result(result));
-    status = bn_check_loss(&c, spec, inputs, rows, state, logp, rest, dlogp,
-                           outputs, work, work_bytes, &r.where);
-    if (status != BNFLOSS_OK)
-        return bn_answer(result, status, &r);
-    part = bn_work_begin(work);
-    c.batch.term = (bn_term *)bn_work_take(&part, rows, sizeof(bn_term));
-    c.batch.seq = (bn_seq *)bn_work_take(&part, c.batch.S, sizeof(bn_seq));
-    env = bn_env_enter();
-    bn_loss_rows(&c, state, logp, rest, dlogp, &r);
-    bn_env_leave(env);
-    return bn_answer(result, BNFLOSS_OK, &r);
+    BN_DOOR(result, bn_do_loss(spec, inputs, rows, state, logp, rest, dlogp,
+                               outputs, work, work_bytes, result, &r));
 }
 
-/* ---- All of it ---------------------------------------------------------------------------- */
+/* ---- All of it ------------------------------------------------------------------ */
 
 typedef struct bn_run_call {
     bn_loss_call loss;
     bn_view view;
 } bn_run_call;
 
-static bnfloss_status bn_check_run(
+BN_NOINLINE static bnfloss_status bn_check_run(
     bn_run_call *c, const bnfloss_layout *layout, const bnfloss_spec *spec,
     const bnfloss_inputs *inputs, const void *logits, const void *labels,
-    const void *grad, const bnfloss_outputs *outputs, void *work,
-    uint64_t work_bytes, int32_t threads, int64_t *where)
+    const void *grad, const bnfloss_outputs *outputs, const void *work,
+    uint64_t work_bytes, int32_t threads, const bnfloss_result *result,
+    int64_t *where)
 {
     bn_batch *b = &c->loss.batch;
     const bn_view *w = &c->view;
@@ -552,16 +635,13 @@ static bnfloss_status bn_check_run(
     BN_TRY(bn_read_outputs(&c->loss.out, outputs));
     if (threads < 0)
         return BNFLOSS_E_VALUE;
-    if (w->vocab_begin != 0 || w->vocab_total != w->vocab)
-        return BNFLOSS_E_OPTION;            /* a slice has no loss */
+    if (w->vocab < w->vocab_total)
+        return BNFLOSS_E_OPTION;
     BN_TRY(bn_check_inputs(inputs, &c->loss.in, w->rows, b, where));
     if (w->rows > 0 && (!logits || !labels))
         return BNFLOSS_E_NULL;
     bytes = bn_work_bytes(w, b->spec, w->rows, b->S);
-    if (work_bytes < bytes)
-        return BNFLOSS_E_WORK;
-    if (!work)
-        return BNFLOSS_E_NULL;
+    BN_TRY(bn_check_work(work, work_bytes, bytes));
     memset(&spans, 0, sizeof spans);
     BN_TRY(bn_check_grad(&spans, w, logits, grad, 0, w->rows));
     bn_span_labels(&spans, w, labels, 0, w->rows);
@@ -569,6 +649,7 @@ static bnfloss_status bn_check_run(
     bn_span_add(&spans, work, (int64_t)bytes, 1, BN_WRITE);
     bn_span_row_outputs(&spans, &c->loss.out, 0, w->rows);
     bn_span_loss_outputs(&spans, &c->loss.out, b);
+    bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
     weight = c->loss.in.row_weight;
     BN_TRY(bn_check_labels(w, labels, weight, 0, w->rows, where));
@@ -578,28 +659,24 @@ static bnfloss_status bn_check_run(
     return BNFLOSS_OK;
 }
 
-bnfloss_status bnfloss_run(
+BN_NOINLINE static bnfloss_status bn_do_run(
     const bnfloss_layout *layout, const bnfloss_spec *spec,
     const bnfloss_inputs *inputs, const void *logits, const void *labels,
-    void *grad, const bnfloss_outputs *outputs,
-    void *work, uint64_t work_bytes, int32_t threads, bnfloss_result *result)
+    void *grad, const bnfloss_outputs *outputs, void *work,
+    uint64_t work_bytes, int32_t threads, const bnfloss_result *result,
+    bnfloss_result *r)
 {
-    bnfloss_result r = bn_result_empty();
     bn_run_call c;
     bn_job job;
     bn_batch *b = &c.loss.batch;
     unsigned char *part;
-    bnfloss_status status;
-    bn_env env;
 
     if (!result)
         return BNFLOSS_E_NULL;
-    BN_TRY(bn_check_result(result));
-    status = bn_check_run(&c, layout, spec, inputs, logits, labels, grad,
-                          outputs, work, work_bytes, threads, &r.where);
-    if (status != BNFLOSS_OK)
-        return bn_answer(result, status, &r);
-    if (c.loss.spec.kind == BNFLOSS_BNF || bn_wants_rows(&c.loss.out))
+    BN_TRY(bn_check_run(&c, layout, spec, inputs, logits, labels, grad,
+                        outputs, work, work_bytes, threads, result,
+                        &r->where));
+    if (c.loss.spec.kind == BNFLOSS_BNF || bn_wants_entropy(&c.loss.out))
         c.view.entropy = 1;
     memset(&job, 0, sizeof job);
     part = bn_work_begin(work);
@@ -613,15 +690,24 @@ bnfloss_status bnfloss_run(
     for (int64_t i = 0; i < b->N; i++)
         bn_mark_valid(b, i, bn_is_skipped(bn_label(&c.view, labels, i),
                                           c.loss.in.row_weight, i));
-    env = bn_env_enter();
     bn_batch_counts(b);
-    bn_env_leave(env);
     job.sweep = bn_sweep_of(&c.view);
     job.logits = logits;
     job.labels = labels;
     job.grad = grad;
     job.batch = b;
     job.out = &c.loss.out;
-    bn_sweep_batch(&job, threads, &r);
-    return bn_answer(result, BNFLOSS_OK, &r);
+    bn_sweep_batch(&job, threads, r);
+    return BNFLOSS_OK;
+}
+
+bnfloss_status bnfloss_run(
+    const bnfloss_layout *layout, const bnfloss_spec *spec,
+    const bnfloss_inputs *inputs, const void *logits, const void *labels,
+    void *grad, const bnfloss_outputs *outputs,
+    void *work, uint64_t work_bytes, int32_t threads, bnfloss_result *result)
+{
+    BN_DOOR(result, bn_do_run(layout, spec, inputs, logits, labels, grad,
+                              outputs, work, work_bytes, threads, result,
+                              &r));
 }

@@ -18,6 +18,7 @@
 #include "losses/sft.h"
 #include "losses/bnf.h"
 #include "losses/dpo.h"
+#include "losses/state.h"   /* what a row's forward pass has left */
 #include "losses/batch.c"   /* sequences, normalisation, sums, metrics */
 
 /* floor 3, which floor 2 stands on: one row */
@@ -30,8 +31,8 @@
 #include "kernels/cpu.c"    /* which of them to use */
 
 /* floor 2: labels, strides, dtypes, chunks, threads */
-#include "rows/row.c"
 #include "rows/env.c"
+#include "rows/row.c"
 #include "rows/threads.c"
 #include "rows/sweep.c"
 

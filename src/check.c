@@ -13,8 +13,13 @@
 #define BN_LOGP_SLACK 0x1p-6f       /* a rounded bf16 logp may be above 0 */
 #define BN_MAX_F32 0x1.fffffep127f
 #define BN_MAX_ROWS (INT64_C(1) << 40)
+#define BN_MAX_ELEMENTS ((int64_t)(PTRDIFF_MAX >> 3))   /* in a buffer */
 
 /* ---- Structs that carry their size ----------------------------------------- */
+
+/* All of them are aligned like their widest member, which i386 puts at 4. */
+struct bn_align { char c; bnfloss_row x; };
+#define BN_ALIGN_STRUCT offsetof(struct bn_align, x)
 
 /* Copies what the caller's struct has of the known fields; *to holds the
  * defaults. Both start with their size. */
@@ -25,7 +30,7 @@ static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
 
     if (!from)
         return BNFLOSS_E_NULL;
-    if ((uintptr_t)from % sizeof(int64_t))
+    if ((uintptr_t)from % BN_ALIGN_STRUCT)
         return BNFLOSS_E_ALIGN;
     memcpy(&size, from, sizeof size);
     if (size < 8 || size > 4096)
@@ -48,17 +53,15 @@ static bnfloss_status bn_read_outputs(bnfloss_outputs *to,
     return to->reserved ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
 }
 
-/* A result may be missing where that is allowed; the rest must be sound. */
+/* A result may be missing; what it holds besides its size does not matter. */
 static bnfloss_status bn_check_result(const bnfloss_result *result)
 {
-    bnfloss_result known;
-
-    if ((uintptr_t)result % sizeof(int64_t))
+    if (!result)
+        return BNFLOSS_OK;
+    if ((uintptr_t)result % BN_ALIGN_STRUCT)
         return BNFLOSS_E_ALIGN;
-    if (result->struct_size >= sizeof known)    /* what lies beyond is not */
-        return result->struct_size > 4096       /* ours, and stays */
-                   ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
-    return bn_read_struct(&known, sizeof known, result);
+    return result->struct_size < 8 || result->struct_size > 4096
+               ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
 }
 
 /* ---- Layout ------------------------------------------------------------------- */
@@ -80,25 +83,29 @@ static bnfloss_status bn_check_layout(const bnfloss_layout *from, bn_view *w)
         || !(l.label_smoothing >= 0 && l.label_smoothing <= 1)
         || !(l.z_loss >= 0 && l.z_loss <= BN_MAX_F32))
         return BNFLOSS_E_VALUE;
+    if (l.softcap > 0
+        && !(bn_inner(l.logit_scale, l.softcap) >= 0x1p-126f
+             && bn_inner(l.logit_scale, l.softcap) <= BN_MAX_F32))
+        return BNFLOSS_E_VALUE;
+    if (l.rows < 0 || l.rows > BN_MAX_ROWS || l.vocab < (l.rows > 0)
+        || l.vocab > BN_MAX_VOCAB || l.vocab_begin < 0
+        || l.vocab_begin > BN_MAX_VOCAB)
+        return BNFLOSS_E_SHAPE;
     if (l.logits_stride == 0)
         l.logits_stride = l.vocab;
     if (l.grad_stride == 0)
         l.grad_stride = l.logits_stride;
     if (l.grad_cols == 0)
         l.grad_cols = l.vocab;
-    if (l.vocab_begin < 0 || l.vocab_begin > BN_MAX_VOCAB)
-        return BNFLOSS_E_SHAPE;
     if (l.vocab_total == 0)
         l.vocab_total = l.vocab_begin + l.vocab;
-    if (l.rows < 0 || l.rows > BN_MAX_ROWS || l.vocab < (l.rows > 0)
-        || l.vocab > BN_MAX_VOCAB || l.logits_stride < l.vocab
-        || l.grad_stride < l.vocab || l.grad_cols < l.vocab
+    if (l.logits_stride < l.vocab || l.grad_stride < l.vocab || l.grad_cols < l.vocab
         || l.grad_cols > l.grad_stride
         || l.vocab_total < l.vocab_begin + l.vocab
         || l.vocab_total > BN_MAX_VOCAB)
         return BNFLOSS_E_SHAPE;
-    if (l.rows > 0 && (l.logits_stride > (INT64_MAX >> 3) / l.rows
-                       || l.grad_stride > (INT64_MAX >> 3) / l.rows))
+    if (l.rows > 0 && (l.logits_stride > BN_MAX_ELEMENTS / l.rows
+                       || l.grad_stride > BN_MAX_ELEMENTS / l.rows))
         return BNFLOSS_E_SHAPE;
     if (l.flags & BNFLOSS_ACCUMULATE && l.grad_cols > l.vocab)
         return BNFLOSS_E_OPTION;
@@ -164,7 +171,7 @@ static void bn_span_add(bn_spans *s, const void *p, int64_t count, size_t size,
 
     if (!p || count <= 0)
         return;
-    s->misaligned |= (uintptr_t)p % size != 0;
+    s->misaligned |= size <= 8 && (uintptr_t)p % size != 0;
     a->begin = (uintptr_t)p;
     a->end = a->begin + (uintptr_t)count * size;
     a->written = written;
@@ -172,6 +179,19 @@ static void bn_span_add(bn_spans *s, const void *p, int64_t count, size_t size,
 }
 
 enum { BN_READ = 0, BN_WRITE = 1 };
+
+static void bn_span_result(bn_spans *s, const bnfloss_result *result)
+{
+    if (result)
+        bn_span_add(s, result, result->struct_size, 1, BN_WRITE);
+}
+
+static void bn_span_states(bn_spans *s, const bnfloss_row *x, int64_t count,
+                           int written)
+{
+    bn_span_add(s, x, count, sizeof *x, written);
+    s->misaligned |= (uintptr_t)x % BN_ALIGN_STRUCT != 0;
+}
 
 static bnfloss_status bn_spans_check(const bn_spans *s)
 {
@@ -264,11 +284,11 @@ static void bn_span_inputs(bn_spans *s, const bn_batch *b)
 
 static bnfloss_status bn_check_spec(const bnfloss_spec *from, bnfloss_spec *p)
 {
-    uint32_t kind = 0;
+    bnfloss_spec given;
 
-    if (from && from->struct_size >= 8)
-        kind = from->kind;
-    bnfloss_spec_init(p, kind);
+    memset(&given, 0, sizeof given);
+    BN_TRY(bn_read_struct(&given, sizeof given, from));
+    bnfloss_spec_init(p, given.kind);
     BN_TRY(bn_read_struct(p, sizeof *p, from));
     if (p->kind < BNFLOSS_BNF || p->kind > BNFLOSS_SFT
         || p->token_norm < BNFLOSS_NORM_NONE
@@ -288,7 +308,8 @@ static bnfloss_status bn_check_spec(const bnfloss_spec *from, bnfloss_spec *p)
     if (!(p->flip_prob >= 0 && p->flip_prob <= 0.5f)
         || !(p->eps >= 0 && p->eps <= 1)
         || !(p->divisor_value > 0 && bn_is_finite(p->divisor_value))
-        || !(p->loss_scale > 0 && bn_is_finite(p->loss_scale)))
+        || !(p->loss_scale > 0 && bn_is_finite(p->loss_scale))
+        || !bn_is_finite(p->loss_scale / p->divisor_value))
         return BNFLOSS_E_VALUE;
     return BNFLOSS_OK;
 }

@@ -4,7 +4,7 @@
  *     e^r = 1 + q,         q = r + C2 r^2 + C3 r^3
  *
  * 2^(N/8) comes from a table of eight entries and an integer addition to the
- * exponent field, both folded into eight words that bn_exp_table() prepares:
+ * exponent field, both folded into eight words that sums.c prepares:
  * word j is the bits of factor * 2^(j/8) minus j << 20, so that adding
  * N << 20 leaves the exponent moved by N >> 3 and nothing else. The factor
  * costs nothing: the backward pass folds dlogp / Z into it and saves a
@@ -44,9 +44,8 @@ BN_INLINE KERNEL v FN(exp_parts)(v x, v_table table, v *q)
     return v_pow2(table, t);
 }
 
-/* factor * e^x where bn_exp_table() has been given the factor. Outside the
- * range that the table's bound allows, any bits: the caller masks them. NaN
- * gives NaN. */
+/* e^x times the table's factor. Outside the range for which the table was
+ * made, any bits: the caller masks them. NaN gives NaN. */
 BN_INLINE KERNEL v FN(exp)(v x, v_table table)
 {
     v q;
@@ -72,6 +71,7 @@ BN_INLINE KERNEL v FN(tanh)(v w, v_table unit, v *sech2)
 
     *sech2 = v_div(v_mul(e, v_set1(4)), v_mul(one_e, one_e));
     /* a's clamp has turned a NaN into a number: give it back */
-    return v_select(v_above(w, v_set1(0)),
-                    v_add(th, v_sub(w, w)), v_sub(v_set1(0), th));
+    return v_select(v_above(w, v_set1(BN_INF_F32)), w,
+                    v_select(v_above(w, v_set1(0)), th,
+                             v_sub(v_set1(0), th)));
 }

@@ -19,13 +19,17 @@ typedef struct FN(source) {
 BN_INLINE KERNEL void FN(widen)(uint32_t type, const void *z, int64_t i,
                                 float *group)
 {
-    const float *f = (const float *)z + i;
-    const uint16_t *h = (const uint16_t *)z + i;
+    for (int j = 0; j < BN_GROUP; j += VL) {
+        v x;
 
-    for (int j = 0; j < BN_GROUP; j += VL)
-        v_store_f32(group + j, type == BNFLOSS_F32 ? v_load_f32(f + j)
-                               : type == BNFLOSS_BF16 ? v_load_bf16(h + j)
-                               : v_load_f16(h + j));
+        if (type == BNFLOSS_F32)
+            x = v_load_f32((const float *)z + i + j);
+        else if (type == BNFLOSS_BF16)
+            x = v_load_bf16((const uint16_t *)z + i + j);
+        else
+            x = v_load_f16((const uint16_t *)z + i + j);
+        v_store_f32(group + j, x);
+    }
 }
 
 /* Group g as floats: in place where that can be, else copied into the buffer,
@@ -102,64 +106,51 @@ KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t g)
 
 /* ---- Forward ------------------------------------------------------------------ */
 
-/* A logit's x, -inf where it is masked; low: what the reduction needs to be
- * exact under a scale, the rounding error of scale * z; slope: dz'/dz.
- * A softcap is at most BN_FAR, so that it never has an origin. */
-BN_INLINE KERNEL v FN(mapped)(v z, const bn_map *map, float origin, v *low,
-                              v *slope)
+/* A logit's x, -inf where it is masked; *slope: dz'/dz. */
+BN_INLINE KERNEL v FN(mapped)(v z, const bn_map *map, float origin, v *slope)
 {
-    const m finite = v_above(z, v_set1(-BN_INF_F32));
-    v x;
+    const v scale = v_set1(map->scale);
+    v x, sech2;
 
-    *low = v_set1(0);
-    *slope = v_set1(map->scale);
     if (map->softcap > 0) {
-        v sech2;
-        const v t = FN(tanh)(v_mul(z, v_set1(map->inner)),
-                             v_table_load(map->unit), &sech2);
-
-        x = v_mul(t, v_set1(map->softcap));
-        *slope = v_mul(*slope, sech2);
-    } else if (origin != 0) {
-        x = v_mul(v_sub(z, v_set1(origin)), v_set1(map->scale));
+        x = FN(tanh)(v_mul(z, v_set1(map->inner)), v_table_load(map->unit),
+                     &sech2);
+        x = v_mul(x, v_set1(map->softcap));
+        *slope = v_mul(scale, sech2);
     } else {
-        x = v_mul(z, v_set1(map->scale));
-        *low = v_fma(z, v_set1(map->scale), v_sub(v_set1(0), x));
+        x = v_mul(v_sub(z, v_set1(origin)), scale);
+        *slope = scale;
     }
-    return v_select(finite, x, v_set1(-BN_INF_F32));
+    return v_select(v_above(z, v_set1(-BN_INF_F32)), x, v_set1(-BN_INF_F32));
 }
 
 /* The float lanes of a few groups. */
 typedef struct FN(lanes) {
-    v sum[BN_LANES / VL], dot[BN_LANES / VL];
-    v shift[BN_LANES / VL], count[BN_LANES / VL];
+    v sum[BN_LANES / VL], dot[BN_LANES / VL], count[BN_LANES / VL];
 } FN(lanes);
 
 /* One vector's exponentials, and in *d e (x - ref). general: scale, softcap,
  * smoothing; dot: the entropy's sum. Both are constants where this is
  * inlined. */
-BN_INLINE KERNEL v FN(term)(v z, const bn_sums *s, const bn_map *map,
-                            v_table table, const int general, const int dot,
-                            v *d, FN(lanes) *lanes, int h)
+BN_INLINE KERNEL v FN(term)(v z, bn_sums *s, const bn_map *map, v_table table,
+                            const int general, const int dot, v *d,
+                            FN(lanes) *lanes, int h)
 {
-    v x, low = z, slope, e;
+    v x, slope, e;
     m in;
 
     if (general)
-        x = FN(mapped)(z, map, s->origin, &low, &slope);
+        x = FN(mapped)(z, map, s->origin, &slope);
     else
         x = v_sub(z, v_set1(s->origin));
     in = v_above(x, v_set1(s->low));
     e = v_keep(in, FN(exp)(x, table));
-    if (general)            /* e^(x + low), low tiny */
-        e = v_fma(e, v_keep(in, low), e);
     if (dot)
         *d = v_mul(e, v_keep(in, v_sub(x, v_set1(s->ref))));
-    if (general) {
+    if (general) {      /* x may be -FLT_MAX: floats have no room for two */
         const m f = v_above(x, v_set1(-BN_INF_F32));
-        const v gap = v_keep(f, v_sub(x, v_set1(s->ref)));
 
-        lanes->shift[h] = v_add(lanes->shift[h], gap);
+        v_widen_add(s->shift + h * VL, v_keep(f, v_sub(x, v_set1(s->ref))));
         lanes->count[h] = v_add(lanes->count[h], v_keep(f, v_set1(1)));
     }
     return e;
@@ -168,7 +159,7 @@ BN_INLINE KERNEL v FN(term)(v z, const bn_sums *s, const bn_map *map,
 /* Adds a group to the lanes: four vectors by a fixed tree, in the open so
  * that they overlap. */
 BN_INLINE KERNEL void FN(group_sums)(
-    const float *z, const bn_sums *s, const bn_map *map, v_table table,
+    const float *z, bn_sums *s, const bn_map *map, v_table table,
     const int general, const int dot, FN(lanes) *lanes)
 {
     for (int h = 0; h < BN_LANES / VL; h++) {
@@ -199,10 +190,8 @@ BN_INLINE KERNEL void FN(flush)(bn_sums *s, const FN(lanes) *lanes,
         v_widen_add(s->sum + h * VL, lanes->sum[h]);
         if (dot)
             v_widen_add(s->dots + h * VL, lanes->dot[h]);
-        if (general) {
-            v_widen_add(s->shift + h * VL, lanes->shift[h]);
+        if (general)
             v_widen_add(s->finite + h * VL, lanes->count[h]);
-        }
     }
 }
 
@@ -225,8 +214,7 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
         FN(lanes) lanes;
 
         for (int h = 0; h < BN_LANES / VL; h++)
-            lanes.sum[h] = lanes.dot[h] = lanes.shift[h] = lanes.count[h]
-                = v_set1(0);
+            lanes.sum[h] = lanes.dot[h] = lanes.count[h] = v_set1(0);
         for (int64_t i = g; i < g + BN_FLUSH && i < last; i++) {
             FN(group_sums)(FN(fetch)(p, i, p->leader, here), s, map, table,
                            general, dot, &lanes);
@@ -309,19 +297,18 @@ BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,
                                 const bn_map *map, v_table table,
                                 const int general)
 {
-    v x, low, slope, g;
-    m in;
+    const v tiny = v_set1(0x1.fffffcp-127f);    /* the largest denormal */
+    v x, slope, g;
 
     if (!general) {
         x = v_sub(z, v_set1(k->origin));
         return v_keep(v_above(x, v_set1(k->low)), FN(exp)(x, table));
     }
-    x = FN(mapped)(z, map, k->origin, &low, &slope);
-    in = v_above(x, v_set1(k->low));
-    g = v_keep(in, FN(exp)(x, table));
-    g = v_mul(v_fma(g, v_keep(in, low), g), v_set1(k->post));
-    g = v_add(g, v_set1(k->uniform));
-    return v_keep(v_above(x, v_set1(-BN_INF_F32)), v_mul(g, slope));
+    x = FN(mapped)(z, map, k->origin, &slope);
+    g = v_keep(v_above(x, v_set1(k->low)), FN(exp)(x, table));
+    g = v_add(v_mul(g, v_set1(k->post)), v_set1(k->uniform));
+    g = v_keep(v_above(x, v_set1(-BN_INF_F32)), v_mul(g, slope));
+    return v_keep(v_above(v_max(g, v_sub(v_set1(0), g)), tiny), g);
 }
 
 /* A group's gradients, from z to `to`, which may be the same. */
@@ -349,8 +336,6 @@ BN_INLINE KERNEL void FN(group_gradient)(const float *z, float *to,
 BN_INLINE KERNEL void FN(narrow)(uint32_t type, void *grad, int64_t i,
                                  int accumulate, const float *group)
 {
-    float *f = (float *)grad + i;
-    uint16_t *h = (uint16_t *)grad + i;
     float old[BN_GROUP];
 
     if (accumulate)
@@ -363,11 +348,11 @@ BN_INLINE KERNEL void FN(narrow)(uint32_t type, void *grad, int64_t i,
             x = v_select(v_above(x, v_set1(BN_INF_F32)), v_set1(BN_NAN_F32), x);
         }
         if (type == BNFLOSS_F32)
-            v_store_f32(f + j, x);
+            v_store_f32((float *)grad + i + j, x);
         else if (type == BNFLOSS_BF16)
-            v_store_bf16(h + j, x);
+            v_store_bf16((uint16_t *)grad + i + j, x);
         else
-            v_store_f16(h + j, x);
+            v_store_f16((uint16_t *)grad + i + j, x);
     }
 }
 

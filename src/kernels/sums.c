@@ -31,9 +31,9 @@ static double bn_map_value(const bn_map *map, float z)
 {
     const double x = (double)map->scale * z;
 
-    if (!bn_is_finite((double)(float)x))
-        return (double)(float)x;
-    return map->softcap > 0 ? map->softcap * bn_tanh(x / map->softcap) : x;
+    if (map->softcap > 0 && bn_is_finite((double)z))
+        return map->softcap * bn_tanh(x / map->softcap);
+    return bn_is_finite((double)(float)x) ? x : (double)(float)x;
 }
 
 /* dz'/dz */
@@ -44,6 +44,8 @@ static double bn_map_slope(const bn_map *map, float z)
 
     if (!(map->softcap > 0))
         return map->scale;
+    if (z == -BN_INF_F32)
+        return 0;
     e = bn_exp((x < 0 ? x : -x) * 2 / map->softcap);
     return map->scale * (4 * e / ((1 + e) * (1 + e)));
 }
@@ -107,7 +109,7 @@ static void bn_table_for_product(uint32_t table[8], double factor, int32_t k)
  * rest, and with it 1 - p, when one of them holds nearly all the mass.
  *
  * Lanes are relative to a reference c, the leader when c was chosen. Their x
- * is z' itself, which is exact, unless logits are huge; then it is
+ * is z' itself, which is exact, unless logits are scaled or huge; then it is
  * scale * (z - origin), origin being the leader's z and c its z'. The sums
  * hold e = e^x / 2^k, k near c / ln 2. When the leader has outgrown c by more
  * than 1 everything is rebased. */
@@ -126,13 +128,15 @@ typedef struct bn_sums {
     int64_t leader_at;          /* and where, in the chunk */
 } bn_sums;
 
-/* The z to subtract from every logit when the largest is this one. */
-static float bn_origin(double x, float z)
+/* The z to subtract from every logit, where z' = x is the largest. A softcap
+ * is at most BN_FAR and never needs one. */
+static float bn_origin(const bn_map *map, double x, float z)
 {
-    return x > BN_FAR || x < -BN_FAR ? z : 0;
+    return map->softcap == 0 && (map->scale != 1 || x > BN_FAR || x < -BN_FAR)
+               ? z : 0;
 }
 
-static void bn_sums_reference(bn_sums *s, double x, float z)
+static void bn_sums_reference(bn_sums *s, double c, float origin)
 {
     double k;
 
@@ -144,13 +148,12 @@ static void bn_sums_reference(bn_sums *s, double x, float z)
         memset(s->finite, 0, sizeof s->finite);
     }
     s->started = 1;
-    s->origin = bn_origin(x, z);
-    s->ref = s->origin != 0 ? 0 : (float)x;
-    s->c = s->origin != 0 ? x : (double)s->ref;
+    s->c = c;
+    s->origin = origin;
+    s->ref = origin != 0 ? 0 : (float)c;
     k = ((double)s->ref * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
     s->low = (float)((k - 125.5) * 0x1.62e42fefa39efp-1);
-    s->unscale = BN_POW8_UNSCALE
-                 * bn_exp(k * BN_LN2_F32 - (double)s->ref);
+    s->unscale = BN_POW8_UNSCALE * bn_exp(k * BN_LN2_F32 - (double)s->ref);
     bn_table_for_sum(s->table, (int32_t)k);
 }
 
@@ -177,7 +180,9 @@ static double bn_sum_lanes(const double *lane)
 /* Moves the lanes into the totals, and the totals from c to c2. */
 static void bn_sums_move(bn_sums *s, double c2)
 {
-    const double d = s->c - c2, f = d == 0 ? 1 : bn_exp(d);
+    /* without a leader there is nothing to move, or NaN */
+    const double d = s->c - c2;
+    const double f = d == 0 || s->leader_at < 0 ? 1 : bn_exp(d);
     const double sum = s->total_sum + bn_sum_lanes(s->sum) * s->unscale;
 
     s->total_sum = f * sum;
@@ -211,11 +216,13 @@ static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
         s->total_shift += d;
         s->total_finite += 1;
     }
-    if (!s->started) {
-        bn_sums_reference(s, x, z);
-    } else if (s->leader_at < 0 || x > s->c + 1) {
-        bn_sums_move(s, bn_origin(x, z) != 0 ? x : (double)(float)x);
-        bn_sums_reference(s, x, z);
+    if (s->leader_at < 0 || x > s->c + 1) {
+        const float origin = bn_origin(map, x, z);
+        const double c = origin != 0 ? x : (double)(float)x;
+
+        if (s->started)
+            bn_sums_move(s, c);
+        bn_sums_reference(s, c, origin);
     }
     s->leader = x;
     s->leader_z = z;
@@ -249,13 +256,13 @@ typedef struct bn_coefficients {
     int accumulate;
 } bn_coefficients;
 
-/* Such that e = factor * exp(z' - leader). Results below 2^-126 become 0, so
- * that no denormal is made. */
+/* Such that e = factor * exp(z' - leader). Results below about 2^-125 become
+ * 0, so that no denormal is made. */
 static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
                                 double leader, double factor, double uniform)
 {
     /* where it matters, the leader's z' is scale * z, exact in double */
-    const float origin = bn_origin(leader, (float)(leader / map->scale));
+    const float origin = bn_origin(map, leader, (float)(leader / map->scale));
     const double x = origin != 0 ? 0 : -leader;
     const double n = (x * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
     const double w = factor * bn_exp(x - n * BN_LN2_F32);
@@ -270,9 +277,9 @@ static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
         k->low = BN_INF_F32;
         return;
     }
-    if (e >= 120) {
-        e -= 64;
-        k->post = 0x1p64f;
+    if (e >= 120) {                     /* the gradient may overflow: then it */
+        e = e < 240 ? e - 120 : 120;    /* is to become infinite, not wrap */
+        k->post = 0x1p120f;
     }
     bn_table_for_product(k->table,
         bn_double_of((bits & UINT64_C(0x800FFFFFFFFFFFFF))

@@ -175,18 +175,13 @@ static void bn_batch_term(const bn_batch *b, int64_t i, const bn_token *t,
     case BNFLOSS_SFT:
         term->value = bn_sft(t, (spec->flags & BNFLOSS_DFT) != 0,
                              &term->slope);
-        if (x && (x->label_smoothing > 0 || x->z_loss > 0)) {
-            const double gap = bn_lse_gap(x->label, x->leader, x->sum);
-            const int label = bn_is_finite(x->label);
-            const int leader = bn_is_finite(x->leader);
-            const double count = x->finite + leader + label;
-            const double base = leader ? x->leader : x->label;
-            const double mean = (x->shift + (label ? x->label - base : 0))
-                                / count;
+        if (x && !bn_row_is_nan(x)
+            && (x->label_smoothing > 0 || x->z_loss > 0)) {
+            const double lse = bn_lse(x->label, x->leader, x->sum);
 
-            term->value = bn_sft_smoothed(
-                t, (double)x->label_smoothing, (double)x->z_loss,
-                (leader ? gap : 0) - mean, base + (leader ? gap : 0));
+            term->value = bn_sft_smoothed(t, (double)x->label_smoothing,
+                                          (double)x->z_loss,
+                                          bn_row_mean_gap(x, lse), lse);
         }
         break;
     case BNFLOSS_BNF: {
@@ -221,21 +216,7 @@ static double bn_dlogp(const bn_batch *b, const bn_seq *q, int64_t i)
                ? q->scale * (bn_weight(b, i) * term->slope) : 0;
 }
 
-/* The state's view of the same, for the door with logits. */
-static bn_token bn_token_of_row(const bnfloss_row *x)
-{
-    bn_token t;
-
-    if (x->flags & BNFLOSS_ROW_NAN) {
-        t.logp = t.odds = t.q = t.rest = BN_NAN;
-        return t;
-    }
-    t = bn_token_from_sums(x->label, x->leader, x->sum, x->dot);
-    if (!(x->flags & BNFLOSS_ROW_ENTROPY))
-        t.rest = BN_NAN;
-    return t;
-}
-
+/* The same, for the door with logits. */
 static void bn_batch_row(const bn_batch *b, int64_t i, const bnfloss_row *x)
 {
     const bn_token t = bn_token_of_row(x);

@@ -32,7 +32,7 @@ static bn_bnf_token bn_bnf_exact(const bn_token *t, real ref)
 
     if (!(d < 0)) {                     /* also logp = ref = -inf */
         b.f = b.g = 1;
-        b.value = -t->logp;
+        b.value = 0 - t->logp;
         return b;
     }
     b.f = R_EXP(d);

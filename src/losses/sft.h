@@ -10,7 +10,7 @@ static real bn_sft(const bn_token *t, int dft, real *dlogp)
     const real p = dft ? R_EXP(t->logp) : 1;
 
     *dlogp = -p;
-    return p > 0 ? -p * t->logp : 0;
+    return p > 0 ? 0 - p * t->logp : 0;
 }
 
 /* SFT with label smoothing (ls) and z-loss (zeta):

@@ -52,13 +52,15 @@ static bn_token bn_token_from_sums(real label, real leader, real sum, real dot)
     return t;
 }
 
-/* log Z relative to the leader: lse - leader. */
-static real bn_lse_gap(real label, real leader, real sum)
+/* log Z of all, from the larger of label and leader. */
+static real bn_lse(real label, real leader, real sum)
 {
     const real d = label - leader;
 
-    return d <= 0 ? R_LOG1P(sum + R_EXP(d))
-                  : d + R_LOG1P(R_EXP(-d) * (1 + sum));
+    if (leader == -R_INFINITY)
+        return label;
+    return d <= 0 ? leader + R_LOG1P(sum + R_EXP(d))
+                  : label + R_LOG1P(R_EXP(-d) * (1 + sum));
 }
 
 /* -sum_t p_t log p_t, a sum of non-negative terms. */

@@ -6,13 +6,19 @@ static int64_t bn_label(const bn_view *w, const void *labels, int64_t i)
                                         : ((const int32_t *)labels)[i];
 }
 
+/* What a logit is multiplied by on its way into the tanh of a softcap. */
+static float bn_inner(float scale, float softcap)
+{
+    return (float)((double)(scale > 0 ? scale : 1) / softcap);
+}
+
 static bn_map bn_map_of(const bn_view *w)
 {
     bn_map map;
 
     map.scale = w->scale;
     map.softcap = w->softcap;
-    map.inner = w->softcap > 0 ? (float)((double)w->scale / w->softcap) : 0;
+    map.inner = w->softcap > 0 ? bn_inner(w->scale, w->softcap) : 0;
     bn_table_for_product(map.unit, 1, 0);
     return map;
 }
@@ -22,21 +28,21 @@ typedef struct bn_sweep {
     const bn_view *view;
     bn_map map;
     bn_forward_kernel *forward;
-    bn_backward_kernel *backward;
+    bn_backward_kernel *const *backward;    /* plain, general */
+    int general;
 } bn_sweep;
 
 static bn_sweep bn_sweep_of(const bn_view *w)
 {
     const bn_kernels *k = bn_kernels_get();
     bn_sweep s;
-    int general;
 
     s.view = w;
     s.map = bn_map_of(w);
-    general = !bn_map_is_plain(&s.map) || w->smoothing > 0;
-    s.forward = k->forward[general ? BN_GENERAL
+    s.general = !bn_map_is_plain(&s.map) || w->smoothing > 0;
+    s.forward = k->forward[s.general ? BN_GENERAL
                            : w->entropy ? BN_DOT : BN_PLAIN];
-    s.backward = k->backward[general || w->z_loss > 0];
+    s.backward = k->backward;
     return s;
 }
 
@@ -151,13 +157,9 @@ static void bn_row_merge(bnfloss_row *a, const bnfloss_row *b)
     a->flags |= b->flags;
 }
 
-/* A row whose label has been seen and which has no finite logit is NaN; and a
- * NaN row has no other content, so that it has the same bits everywhere. */
+/* A NaN row has no other content, so that it has the same bits everywhere. */
 static void bn_row_settle(bnfloss_row *x)
 {
-    if (x->flags & BNFLOSS_ROW_LABEL && x->label == -BN_INF
-        && x->leader == -BN_INF)
-        x->flags |= BNFLOSS_ROW_NAN;
     if (x->flags & BNFLOSS_ROW_NAN) {
         x->leader = x->sum = x->dot = x->label = x->shift = x->finite = BN_NAN;
         x->leader_id = -1;
@@ -165,8 +167,8 @@ static void bn_row_settle(bnfloss_row *x)
 }
 
 /* Merges chunks in the tree of a binary counter: node k of level j is the
- * merge of nodes 2k and 2k + 1 of level j - 1, whoever computes it. next(i)
- * must be called for i = 0, 1, ... in order. */
+ * merge of nodes 2k and 2k + 1 of level j - 1, whoever computes it. Chunks
+ * are added in order. */
 typedef struct bn_tree {
     bnfloss_row node[18];       /* 2^31 / BNFLOSS_CHUNK chunks and no more */
     int depth;
@@ -223,15 +225,14 @@ static void bn_fill(const bn_view *w, void *grad, int64_t n, float x)
 
 /* The gradient of the label's z':
  * dlogp * [(1-p) - ls (1 - 1/V) - p 2 zeta lse], V the finite ones. */
-static double bn_label_gradient(const bnfloss_row *x, double dlogp,
-                                double count, double lse)
+static double bn_label_gradient(const bnfloss_row *x, double dlogp, double lse)
 {
     const bn_token t = bn_token_from_sums(x->label, x->leader, x->sum, x->dot);
     double g = t.q;
 
     if (x->label_smoothing > 0)
         g -= (double)x->label_smoothing
-             * (1 - (bn_is_finite(x->label) ? 1 / count : 0));
+             * (bn_is_finite(x->label) ? 1 - 1 / bn_row_finite(x) : 1);
     if (x->z_loss > 0)
         g -= bn_exp(t.logp) * 2 * (double)x->z_loss * lse;
     return dlogp * g;
@@ -245,34 +246,41 @@ typedef struct bn_row_plan {
     double label;               /* the label's gradient without dz'/dz */
 } bn_row_plan;
 
+/* p of the leader, e^(leader - lse), without the rounding of lse. */
+static double bn_leader_share(const bnfloss_row *x)
+{
+    const double d = x->label - x->leader;
+
+    if (x->leader == -BN_INF)
+        return 1;
+    return d <= 0 ? 1 / (1 + x->sum + bn_exp(d))
+                  : bn_exp(-d) / (1 + bn_exp(-d) * (1 + x->sum));
+}
+
 static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
                              float dlogp, bn_row_plan *plan)
 {
     const double d = (double)dlogp;
-    double gap, lse, count, base, pull = 1;
+    double lse, base, pull = 1, uniform = 0;
 
     plan->filled = 1;
     plan->fill = 0;
     if (x->flags & BNFLOSS_ROW_IGNORED || d == 0)
         return;
     plan->fill = BN_NAN_F32;
-    if (x->flags & BNFLOSS_ROW_NAN || !bn_is_finite(d))
+    if (bn_row_is_nan(x) || !bn_is_finite(d))
         return;
     plan->filled = 0;
-    base = x->leader;
-    gap = 0;
-    if (base == -BN_INF)
-        base = x->label;
-    else
-        gap = bn_lse_gap(x->label, x->leader, x->sum);
-    lse = base + gap;
-    count = x->finite + bn_is_finite(x->leader) + bn_is_finite(x->label);
+    base = x->leader == -BN_INF ? x->label : x->leader;
+    lse = bn_lse(x->label, x->leader, x->sum);
     if (x->z_loss > 0)
         pull = 1 + 2 * (double)x->z_loss * lse;
-    bn_coefficients_for(&plan->k, &s->map, base, -d * pull * bn_exp(-gap),
-        x->label_smoothing > 0 ? d * (double)x->label_smoothing / count : 0);
+    if (x->label_smoothing > 0)
+        uniform = d * (double)x->label_smoothing / bn_row_finite(x);
+    bn_coefficients_for(&plan->k, &s->map, base,
+                        -d * pull * bn_leader_share(x), uniform);
     plan->k.accumulate = s->view->accumulate;
-    plan->label = bn_label_gradient(x, d, count, lse);
+    plan->label = bn_label_gradient(x, d, lse);
 }
 
 /* The columns [from, to) of a row that has a plan. */
@@ -283,7 +291,8 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
     const bn_view *w = s->view;
     const int64_t at = x->label_id - w->vocab_begin;
     const int here = at >= from && at < to;
-    float g, slope = 1, old = 0;
+    double slope = 1;
+    float g, old = 0;
     bn_chunk chunk;
 
     if (plan->filled) {
@@ -293,7 +302,7 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
         return;
     }
     if (here) {                 /* before it is overwritten in place */
-        slope = (float)bn_map_slope(&s->map, bn_get(w->logits_type, row, at));
+        slope = bn_map_slope(&s->map, bn_get(w->logits_type, row, at));
         if (w->accumulate)
             old = bn_get(w->grad_type, grad, at);
     }
@@ -304,7 +313,8 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
     chunk.n = to - from;
     chunk.label = -1;
     chunk.ahead = ahead;
-    s->backward(&chunk, &plan->k, &s->map);
+    /* a coefficient beyond a float's range needs the general kernel */
+    s->backward[s->general || plan->k.post != 1](&chunk, &plan->k, &s->map);
     if (here) {
         g = (float)(plan->label * slope);
         if (g < 0x1p-126f && g > -0x1p-126f)

@@ -50,7 +50,7 @@ static void bn_row_out(const bnfloss_row *x, int64_t i,
         t = bn_token_of_row(x);
         entropy = bn_token_entropy(&t);
         id = x->leader > x->label ? x->leader_id : x->label_id;
-        if (x->flags & BNFLOSS_ROW_NAN)
+        if (bn_row_is_nan(x))
             id = -1;
     }
     if (out->logp)
@@ -158,30 +158,23 @@ static void bn_merge_chunks(bn_job *j, bnfloss_row *x)
 
 static void bn_wide_forward(bn_job *j, int64_t i, int threads, bnfloss_row *x)
 {
-    bn_env env;
-
     j->row = i;
     if (bn_job_label(j, i) < 0) {
         bn_read_row(j, i, 0, x);
         return;
     }
     bn_parallel(bn_task_chunk_forward, j, bn_chunks(j->sweep.view), threads);
-    env = bn_env_enter();
     bn_merge_chunks(j, x);
     bn_job_forwarded(j, i, x);
-    bn_env_leave(env);
 }
 
 static void bn_wide_backward(bn_job *j, int64_t i, int threads,
                              const bnfloss_row *x)
 {
-    const bn_env env = bn_env_enter();
-
     j->row = i;
     j->wide = *x;
     bn_row_plan_make(&j->sweep, x, bn_job_dlogp(j, i), &j->plan);
     bn_row_padding(j->sweep.view, bn_grad_row(j, i));
-    bn_env_leave(env);
     bn_parallel(bn_task_chunk_backward, j, bn_chunks(j->sweep.view), threads);
 }
 
@@ -191,16 +184,6 @@ static void bn_wide_backward(bn_job *j, int64_t i, int threads,
 static int bn_is_wide(const bn_view *w, int threads)
 {
     return threads > 1 && w->rows < threads && w->vocab > BNFLOSS_CHUNK;
-}
-
-static void bn_finish(bn_job *j, bnfloss_result *result)
-{
-    const bn_env env = bn_env_enter();
-
-    bn_batch_finish(j->batch, j->out, result);
-    if (j->out->dlogp)
-        bn_batch_dlogp(j->batch, j->out->dlogp);
-    bn_env_leave(env);
 }
 
 static void bn_sweep_batch(bn_job *j, int32_t threads, bnfloss_result *result)
@@ -225,7 +208,9 @@ static void bn_sweep_batch(bn_job *j, int32_t threads, bnfloss_result *result)
         bn_parallel(j->grad && fused ? bn_task_fused : bn_task_forward, j, N,
                     bn_thread_count(threads, N));
     }
-    bn_finish(j, result);
+    bn_batch_finish(j->batch, j->out, result);
+    if (j->out->dlogp)
+        bn_batch_dlogp(j->batch, j->out->dlogp);
     if (!j->grad || fused)
         return;
     if (wide) {

@@ -6,20 +6,12 @@
 
 typedef void bn_task(void *job, int64_t i);
 
+/* Tasks from .. to - 1, on this thread. */
 BN_NOINLINE static void bn_tasks(bn_task *task, void *job, int64_t from,
                                  int64_t to)
 {
     for (int64_t i = from; i < to; i++)
         task(job, i);
-}
-
-/* Tasks from .. to - 1, on this thread. */
-static void bn_serial(bn_task *task, void *job, int64_t from, int64_t to)
-{
-    const bn_env env = bn_env_enter();
-
-    bn_tasks(task, job, from, to);
-    bn_env_leave(env);
 }
 
 #ifdef BNFLOSS_OPENMP
@@ -50,11 +42,12 @@ static int bn_thread_count(int32_t wanted, int64_t n)
     return t;
 }
 
-/* Contiguous shares, so that each thread walks through memory in order. */
+/* Contiguous shares, so that each thread walks through memory in order. The
+ * caller's thread has its environment from the door; others need their own. */
 static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
 {
     if (threads <= 1) {
-        bn_serial(task, job, 0, n);
+        bn_tasks(task, job, 0, n);
         return;
     }
 #pragma omp parallel num_threads(threads)
@@ -79,6 +72,6 @@ static int bn_thread_count(int32_t wanted, int64_t n)
 static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
 {
     (void)threads;
-    bn_serial(task, job, 0, n);
+    bn_tasks(task, job, 0, n);
 }
 #endif

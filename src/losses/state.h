@@ -1,0 +1,44 @@
+/* A row's state, read: what the forward pass leaves for the losses and for
+ * the backward pass. */
+
+/* No softmax: a NaN or +inf logit, or, once the label has been seen, not one
+ * finite. A slice of the vocabulary alone cannot tell the latter. */
+static int bn_row_is_nan(const bnfloss_row *x)
+{
+    return (x->flags & BNFLOSS_ROW_NAN) != 0
+           || ((x->flags & BNFLOSS_ROW_LABEL) && x->label == -BN_INF
+               && x->leader == -BN_INF);
+}
+
+/* The number of finite logits; where the layout has label smoothing. */
+static double bn_row_finite(const bnfloss_row *x)
+{
+    return x->finite + bn_is_finite(x->leader) + bn_is_finite(x->label);
+}
+
+/* The mean over the finite z'_v of lse - z'_v. */
+static double bn_row_mean_gap(const bnfloss_row *x, double lse)
+{
+    const double n = bn_row_finite(x);
+    double gap = 0;                         /* sum of lse - z'_v */
+
+    if (bn_is_finite(x->leader))
+        gap += (x->finite + 1) * (lse - x->leader) - x->shift;
+    if (bn_is_finite(x->label))
+        gap += lse - x->label;
+    return gap / n;
+}
+
+static bn_token bn_token_of_row(const bnfloss_row *x)
+{
+    bn_token t;
+
+    if (bn_row_is_nan(x)) {
+        t.logp = t.odds = t.q = t.rest = BN_NAN;
+        return t;
+    }
+    t = bn_token_from_sums(x->label, x->leader, x->sum, x->dot);
+    if (!(x->flags & BNFLOSS_ROW_ENTROPY))
+        t.rest = BN_NAN;
+    return t;
+}
