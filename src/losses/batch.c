@@ -177,11 +177,10 @@ static void bn_batch_term(const bn_batch *b, int64_t i, const bn_token *t,
                              &term->slope);
         if (x && !bn_row_is_nan(x)
             && (x->label_smoothing > 0 || x->z_loss > 0)) {
-            const double lse = bn_lse(x->label, x->leader, x->sum);
-
-            term->value = bn_sft_smoothed(t, (double)x->label_smoothing,
-                                          (double)x->z_loss,
-                                          bn_row_mean_gap(x, lse), lse);
+            term->value = bn_sft_smoothed(
+                t, (double)x->label_smoothing, (double)x->z_loss,
+                bn_row_mean_gap(x, t->logp),
+                bn_lse(x->label, x->leader, x->sum));
         }
         break;
     case BNFLOSS_BNF: {

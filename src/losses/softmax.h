@@ -52,7 +52,16 @@ static bn_token bn_token_from_sums(real label, real leader, real sum, real dot)
     return t;
 }
 
-/* log Z of all, from the larger of label and leader. */
+/* lse - leader: exact where both are huge. */
+static real bn_lse_gap(real label, real leader, real sum)
+{
+    const real d = label - leader;
+
+    return d <= 0 ? R_LOG1P(sum + R_EXP(d))
+                  : d + R_LOG1P(R_EXP(-d) * (1 + sum));
+}
+
+/* lse itself, put together at the larger of label and leader. */
 static real bn_lse(real label, real leader, real sum)
 {
     const real d = label - leader;

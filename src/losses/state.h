@@ -16,17 +16,15 @@ static double bn_row_finite(const bnfloss_row *x)
     return x->finite + bn_is_finite(x->leader) + bn_is_finite(x->label);
 }
 
-/* The mean over the finite z'_v of lse - z'_v. */
-static double bn_row_mean_gap(const bnfloss_row *x, double lse)
+/* The mean over the finite z'_v of lse - z'_v; logp: the label's. */
+static double bn_row_mean_gap(const bnfloss_row *x, double logp)
 {
-    const double n = bn_row_finite(x);
-    double gap = 0;                         /* sum of lse - z'_v */
+    double gaps = bn_is_finite(x->label) ? -logp : 0;
 
     if (bn_is_finite(x->leader))
-        gap += (x->finite + 1) * (lse - x->leader) - x->shift;
-    if (bn_is_finite(x->label))
-        gap += lse - x->label;
-    return gap / n;
+        gaps += (x->finite + 1) * bn_lse_gap(x->label, x->leader, x->sum)
+                - x->shift;
+    return gaps / bn_row_finite(x);
 }
 
 static bn_token bn_token_of_row(const bnfloss_row *x)
