@@ -372,8 +372,10 @@ BNFLOSS_API bnfloss_status bnfloss_forward(
  * vocabulary is cut into slices, each holder runs bnfloss_forward() on its
  * own columns (vocab_begin, vocab_total), the states are merged in the order
  * of the columns, and each holder runs bnfloss_backward() with the merged
- * state. If every cut is a multiple of 2^k * BNFLOSS_CHUNK and every slice
- * but the last has 2^k chunks, the bits are those of the uncut row.
+ * state. The bits are those of the uncut row if all slices but the last have
+ * 2^k * BNFLOSS_CHUNK columns and neighbours are merged first: 0 with 1, 2
+ * with 3 and so on, then those with each other (up to 2^20 columns; trees of
+ * that size are merged one by one).
  * Errors: E_STATE (row) if both saw the label, or the labels, smoothing,
  * z-loss, or the IGNORED or ENTROPY flags differ. */
 BNFLOSS_API bnfloss_status bnfloss_row_merge(

@@ -196,16 +196,16 @@ BN_INLINE KERNEL void FN(flush)(bn_sums *s, const FN(lanes) *lanes,
 }
 
 /* Sums block b and, on the way, takes the maximum of block b + 1, so that
- * memory is read a block before it is needed. */
+ * memory is read a block before it is needed. here, next: a group each. */
 BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
                                  const bn_map *map, bn_prefetches ahead,
-                                 int64_t b, const int general, const int dot)
+                                 int64_t b, float *here, float *next,
+                                 const int general, const int dot)
 {
     const int64_t groups = (p->n + BN_GROUP - 1) / BN_GROUP;
     const int64_t last = groups < (b + 1) * BN_BLOCK ? groups
                                                      : (b + 1) * BN_BLOCK;
     const v_table table = v_table_load(s->table);
-    float here[BN_GROUP], next[BN_GROUP];
     v max[BN_LANES / VL];
 
     for (int h = 0; h < BN_LANES / VL; h++)
@@ -229,15 +229,14 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
 }
 
 /* The maximum of the first block, which no block before it has taken. */
-BN_INLINE KERNEL float FN(first_max)(const FN(source) *p)
+BN_INLINE KERNEL float FN(first_max)(const FN(source) *p, float *next)
 {
-    float buffer[BN_GROUP];
     v max[BN_LANES / VL];
 
     for (int h = 0; h < BN_LANES / VL; h++)
         max[h] = v_set1(-BN_INF_F32);
     for (int64_t g = 0; g < BN_BLOCK && g * BN_GROUP < p->n; g++)
-        FN(group_max)(FN(fetch)(p, g, -BN_GROUP, buffer), max);
+        FN(group_max)(FN(fetch)(p, g, -BN_GROUP, next), max);
     return FN(largest)(max);
 }
 
@@ -248,7 +247,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     const int64_t size = BN_GROUP * BN_BLOCK, blocks = (c->n + size - 1) / size;
     FN(source) p;
     bn_sums s;
-    float top;
+    float here[BN_GROUP], next[BN_GROUP], top;
 
     p.z = c->z;
     p.type = c->type;
@@ -256,7 +255,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     p.label = c->label < 0 ? -BN_GROUP : c->label;
     p.leader = -BN_GROUP;
     bn_sums_init(&s, general, dot);
-    top = FN(first_max)(&p);
+    top = FN(first_max)(&p, next);
     for (int64_t b = 0; b < blocks; b++) {
         if (top > s.leader_z) {
             p.leader = FN(find)(&p, top, b * BN_BLOCK);
@@ -267,7 +266,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
         }
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
-        top = FN(block)(&p, &s, map, c->ahead, b, general, dot);
+        top = FN(block)(&p, &s, map, c->ahead, b, here, next, general, dot);
     }
     bn_sums_finish(&s, row);
 }

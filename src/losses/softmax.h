@@ -77,5 +77,7 @@ static real bn_token_entropy(const bn_token *t)
 {
     const real p = R_EXP(t->logp);
 
-    return (p > 0 ? -p * t->logp : 0) + (t->q > 0 ? -t->q * t->rest : 0);
+    if (t->logp != t->logp)
+        return t->logp;
+    return (p > 0 ? 0 - p * t->logp : 0) + (t->q > 0 ? 0 - t->q * t->rest : 0);
 }

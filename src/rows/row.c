@@ -166,29 +166,35 @@ static void bn_row_settle(bnfloss_row *x)
     }
 }
 
-/* Merges chunks in the tree of a binary counter: node k of level j is the
- * merge of nodes 2k and 2k + 1 of level j - 1, whoever computes it. Chunks
- * are added in order. */
+/* Merges chunks, added in order, in the tree of a binary counter: node k of
+ * level j is the merge of nodes 2k and 2k + 1 of level j - 1, whoever computes
+ * it. Trees of 64 chunks, a million logits, are then merged one by one. */
+enum { BN_TREE = 64 };
+
 typedef struct bn_tree {
-    bnfloss_row node[18];       /* 2^31 / BNFLOSS_CHUNK chunks and no more */
+    bnfloss_row node[8];        /* all trees before, and one node a level */
     int depth;
 } bn_tree;
+
+static void bn_tree_join(bn_tree *t)
+{
+    t->depth--;
+    bn_row_merge(t->node + t->depth - 1, t->node + t->depth);
+}
 
 static void bn_tree_add(bn_tree *t, const bnfloss_row *chunk, int64_t i)
 {
     t->node[t->depth++] = *chunk;
-    for (; i & 1; i >>= 1) {
-        t->depth--;
-        bn_row_merge(t->node + t->depth - 1, t->node + t->depth);
-    }
+    for (int64_t j = i % BN_TREE; j & 1; j >>= 1)
+        bn_tree_join(t);
+    if (i % BN_TREE == BN_TREE - 1 && t->depth > 1)
+        bn_tree_join(t);
 }
 
 static void bn_tree_finish(bn_tree *t, bnfloss_row *x)
 {
-    while (t->depth > 1) {
-        t->depth--;
-        bn_row_merge(t->node + t->depth - 1, t->node + t->depth);
-    }
+    while (t->depth > 1)
+        bn_tree_join(t);
     *x = t->node[0];
     bn_row_settle(x);
 }
