@@ -86,10 +86,9 @@ BN_INLINE KERNEL float FN(largest)(const v *max)
 }
 
 /* The first place at or after group g where the chunk holds z, label apart. */
-KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t g)
+KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t g,
+                               float *buffer)
 {
-    float buffer[BN_GROUP];
-
     for (; g * BN_GROUP < s->n; g++) {
         const float *y = FN(fetch)(s, g, -BN_GROUP, buffer);
 
@@ -196,11 +195,11 @@ BN_INLINE KERNEL void FN(flush)(bn_sums *s, const FN(lanes) *lanes,
 }
 
 /* Sums block b and, on the way, takes the maximum of block b + 1, so that
- * memory is read a block before it is needed. here, next: a group each. */
+ * memory is read a block before it is needed. */
 BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
                                  const bn_map *map, bn_prefetches ahead,
-                                 int64_t b, float *here, float *next,
-                                 const int general, const int dot)
+                                 int64_t b, float *buffer, const int general,
+                                 const int dot)
 {
     const int64_t groups = (p->n + BN_GROUP - 1) / BN_GROUP;
     const int64_t last = groups < (b + 1) * BN_BLOCK ? groups
@@ -216,11 +215,11 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
         for (int h = 0; h < BN_LANES / VL; h++)
             lanes.sum[h] = lanes.dot[h] = lanes.count[h] = v_set1(0);
         for (int64_t i = g; i < g + BN_FLUSH && i < last; i++) {
-            FN(group_sums)(FN(fetch)(p, i, p->leader, here), s, map, table,
+            FN(group_sums)(FN(fetch)(p, i, p->leader, buffer), s, map, table,
                            general, dot, &lanes);
             bn_prefetch(&ahead, i);
             if (i + BN_BLOCK < groups)
-                FN(group_max)(FN(fetch)(p, i + BN_BLOCK, -BN_GROUP, next),
+                FN(group_max)(FN(fetch)(p, i + BN_BLOCK, -BN_GROUP, buffer),
                               max);
         }
         FN(flush)(s, &lanes, general, dot);
@@ -229,14 +228,14 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
 }
 
 /* The maximum of the first block, which no block before it has taken. */
-BN_INLINE KERNEL float FN(first_max)(const FN(source) *p, float *next)
+BN_INLINE KERNEL float FN(first_max)(const FN(source) *p, float *buffer)
 {
     v max[BN_LANES / VL];
 
     for (int h = 0; h < BN_LANES / VL; h++)
         max[h] = v_set1(-BN_INF_F32);
     for (int64_t g = 0; g < BN_BLOCK && g * BN_GROUP < p->n; g++)
-        FN(group_max)(FN(fetch)(p, g, -BN_GROUP, next), max);
+        FN(group_max)(FN(fetch)(p, g, -BN_GROUP, buffer), max);
     return FN(largest)(max);
 }
 
@@ -247,7 +246,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     const int64_t size = BN_GROUP * BN_BLOCK, blocks = (c->n + size - 1) / size;
     FN(source) p;
     bn_sums s;
-    float here[BN_GROUP], next[BN_GROUP], top;
+    float buffer[BN_GROUP], top;
 
     p.z = c->z;
     p.type = c->type;
@@ -255,10 +254,10 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     p.label = c->label < 0 ? -BN_GROUP : c->label;
     p.leader = -BN_GROUP;
     bn_sums_init(&s, general, dot);
-    top = FN(first_max)(&p, next);
+    top = FN(first_max)(&p, buffer);
     for (int64_t b = 0; b < blocks; b++) {
         if (top > s.leader_z) {
-            p.leader = FN(find)(&p, top, b * BN_BLOCK);
+            p.leader = FN(find)(&p, top, b * BN_BLOCK, buffer);
             if (!bn_sums_lead(&s, map, top, p.leader)) {
                 row->flags |= BNFLOSS_ROW_NAN;
                 return;
@@ -266,7 +265,8 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
         }
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
-        top = FN(block)(&p, &s, map, c->ahead, b, here, next, general, dot);
+        top = FN(block)(&p, &s, map, c->ahead, b, buffer, general,
+                        dot);
     }
     bn_sums_finish(&s, row);
 }
@@ -337,6 +337,7 @@ BN_INLINE KERNEL void FN(narrow)(uint32_t type, void *grad, int64_t i,
 {
     float old[BN_GROUP];
 
+    memset(old, 0, sizeof old);
     if (accumulate)
         FN(widen)(type, grad, i, old);
     for (int j = 0; j < BN_GROUP; j += VL) {

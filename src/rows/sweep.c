@@ -11,9 +11,6 @@ typedef struct bn_job {
     bnfloss_row *chunk;         /* (chunks of a row) for wide rows */
     const float *dlogp;         /* (N), or NULL: from the batch */
     const bnfloss_outputs *out;
-    int64_t row;                /* wide: the row at hand, */
-    bnfloss_row wide;           /*   its state */
-    bn_row_plan plan;           /*   and plan */
 } bn_job;
 
 static const void *bn_logits_row(const bn_job *j, int64_t i)
@@ -121,31 +118,41 @@ static void bn_task_fused(void *job, int64_t i)
 
 /* ---- One task per chunk of a wide row ------------------------------------------ */
 
+/* The row at hand. */
+typedef struct bn_wide {
+    const bn_job *job;
+    int64_t i, label;
+    bnfloss_row state;
+    bn_row_plan plan;
+} bn_wide;
+
 static int64_t bn_chunks(const bn_view *w)
 {
     return (w->vocab + BNFLOSS_CHUNK - 1) / BNFLOSS_CHUNK;
 }
 
-static void bn_task_chunk_forward(void *job, int64_t c)
+static void bn_task_chunk_forward(void *wide, int64_t c)
 {
-    bn_job *j = (bn_job *)job;
+    const bn_wide *r = (const bn_wide *)wide;
+    const bn_job *j = r->job;
 
-    bn_row_chunk(&j->sweep, bn_logits_row(j, j->row), bn_job_label(j, j->row),
+    bn_row_chunk(&j->sweep, bn_logits_row(j, r->i), r->label,
                  c * BNFLOSS_CHUNK, 0, j->chunk + c);
 }
 
-static void bn_task_chunk_backward(void *job, int64_t c)
+static void bn_task_chunk_backward(void *wide, int64_t c)
 {
-    bn_job *j = (bn_job *)job;
+    const bn_wide *r = (const bn_wide *)wide;
+    const bn_job *j = r->job;
+    const void *row = bn_logits_row(j, r->i);
     const int64_t from = c * BNFLOSS_CHUNK, V = j->sweep.view->vocab;
     const int64_t to = V - from < BNFLOSS_CHUNK ? V : from + BNFLOSS_CHUNK;
 
-    bn_row_apply(&j->sweep, &j->plan, &j->wide, bn_logits_row(j, j->row),
-                 bn_grad_row(j, j->row), from, to,
-                 bn_ahead_of(j->sweep.view, bn_logits_row(j, j->row), from, 0));
+    bn_row_apply(&j->sweep, &r->plan, &r->state, row, bn_grad_row(j, r->i),
+                 from, to, bn_ahead_of(j->sweep.view, row, from, 0));
 }
 
-static void bn_merge_chunks(bn_job *j, bnfloss_row *x)
+static void bn_merge_chunks(const bn_job *j, bnfloss_row *x)
 {
     const int64_t chunks = bn_chunks(j->sweep.view);
     bn_tree tree;
@@ -156,26 +163,34 @@ static void bn_merge_chunks(bn_job *j, bnfloss_row *x)
     bn_tree_finish(&tree, x);
 }
 
-static void bn_wide_forward(bn_job *j, int64_t i, int threads, bnfloss_row *x)
+/* Kept out of line: narrow rows are not to pay for this one's stack. */
+BN_NOINLINE static void bn_wide_forward(bn_job *j, int64_t i, int threads, bnfloss_row *x)
 {
-    j->row = i;
-    if (bn_job_label(j, i) < 0) {
+    bn_wide r;
+
+    r.job = j;
+    r.i = i;
+    r.label = bn_job_label(j, i);
+    if (r.label < 0) {
         bn_read_row(j, i, 0, x);
         return;
     }
-    bn_parallel(bn_task_chunk_forward, j, bn_chunks(j->sweep.view), threads);
+    bn_parallel(bn_task_chunk_forward, &r, bn_chunks(j->sweep.view), threads);
     bn_merge_chunks(j, x);
     bn_job_forwarded(j, i, x);
 }
 
-static void bn_wide_backward(bn_job *j, int64_t i, int threads,
-                             const bnfloss_row *x)
+BN_NOINLINE static void bn_wide_backward(const bn_job *j, int64_t i,
+                                         int threads, const bnfloss_row *x)
 {
-    j->row = i;
-    j->wide = *x;
-    bn_row_plan_make(&j->sweep, x, bn_job_dlogp(j, i), &j->plan);
+    bn_wide r;
+
+    r.job = j;
+    r.i = i;
+    r.state = *x;
+    bn_row_plan_make(&j->sweep, x, bn_job_dlogp(j, i), &r.plan);
     bn_row_padding(j->sweep.view, bn_grad_row(j, i));
-    bn_parallel(bn_task_chunk_backward, j, bn_chunks(j->sweep.view), threads);
+    bn_parallel(bn_task_chunk_backward, &r, bn_chunks(j->sweep.view), threads);
 }
 
 /* ---- The whole batch --------------------------------------------------------------- */
