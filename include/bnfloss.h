@@ -374,7 +374,7 @@ BNFLOSS_API bnfloss_status bnfloss_forward(
  * of the columns, and each holder runs bnfloss_backward() with the merged
  * state. The bits are those of the uncut row if all slices but the last have
  * 2^k * BNFLOSS_CHUNK columns and neighbours are merged first: 0 with 1, 2
- * with 3 and so on, then those with each other (up to 2^20 columns; trees of
+ * with 3 and so on, then those with each other (up to 2^19 columns; trees of
  * that size are merged one by one).
  * Errors: E_STATE (row) if both saw the label, or the labels, smoothing,
  * z-loss, or the IGNORED or ENTROPY flags differ. */

@@ -58,7 +58,7 @@ BN_INLINE KERNEL v FN(exp)(v x, v_table table)
  * E = e^(-2|w|):  tanh = (1-E)/(1+E),  sech^2 = 4E/(1+E)^2.
  * E - 1 is put together from the parts of the exponential, so that small w
  * keep their relative accuracy. unit: the table for factor 1. */
-BN_INLINE KERNEL v FN(tanh)(v w, v_table unit, v *sech2)
+BN_NOINLINE KERNEL static v FN(tanh)(v w, v_table unit, v *sech2)
 {
     const v minus = v_sub(v_set1(0), w);
     const v a = v_max(v_mul(v_max(w, minus), v_set1(-2)), v_set1(-80));

@@ -1,7 +1,8 @@
 /* The caller's floating-point environment: put aside, default rounding with
  * denormals and without traps put in place, and the caller's given back,
  * sticky flags and all. Elsewhere than on x86-64 and AArch64 the default
- * environment is assumed. */
+ * environment is assumed. What computes is kept out of line, so that no
+ * compiler moves arithmetic across the switch. */
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
@@ -43,14 +44,4 @@ static void bn_env_leave(bn_env old)
 typedef int bn_env;
 static bn_env bn_env_enter(void) { return 0; }
 static void bn_env_leave(bn_env old) { (void)old; }
-#endif
-
-/* Keeps the work out of the function that switches, so that no compiler
- * moves arithmetic across the switch. */
-#if defined(__GNUC__)
-#define BN_NOINLINE __attribute__((noinline))
-#elif defined(_MSC_VER)
-#define BN_NOINLINE __declspec(noinline)
-#else
-#define BN_NOINLINE
 #endif

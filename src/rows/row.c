@@ -168,11 +168,11 @@ static void bn_row_settle(bnfloss_row *x)
 
 /* Merges chunks, added in order, in the tree of a binary counter: node k of
  * level j is the merge of nodes 2k and 2k + 1 of level j - 1, whoever computes
- * it. Trees of 64 chunks, a million logits, are then merged one by one. */
-enum { BN_TREE = 64 };
+ * it. Trees of 32 chunks, half a million logits, are merged one by one. */
+enum { BN_TREE = 32 };
 
 typedef struct bn_tree {
-    bnfloss_row node[8];        /* all trees before, and one node a level */
+    bnfloss_row node[7];        /* all trees before, and one node a level */
     int depth;
 } bn_tree;
 
