@@ -1,0 +1,3 @@
+/* The library from the single header: copied beside it, and compiled. */
+#define BNFLOSS_IMPLEMENTATION
+#include "bnfloss.h"

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Whatever flags the builder likes, for compiling and for linking: the library
+# gives the same bits as from a plain build.
+. "$(dirname "$0")/common.sh"
+need gcc || finish
+cd "$scratch" || exit 1
+
+try "test" gcc -O2 -DBNFLOSS_TEST_DIR="\"$root/tests\"" -I"$root/include" \
+    -c "$root/tests/test_same_bits.c" -o test.o || finish
+
+hash_of() {         # name, compiler and flags..
+    name=$1 cc=$2
+    shift 2
+    need $cc || return 0
+    try "$name" $cc "$@" -I"$root/include" -c "$root/src/bnfloss.c" \
+        -o bnfloss.o || return 0
+    try "$name, link" $cc "$@" test.o bnfloss.o -pthread -lm -o "$name" ||
+        return 0
+    "./$name" >"$name.log" 2>&1
+    grep '^hash ' "$name.log" >"$name.hash"
+    try "$name prints a hash" test -s "$name.hash"
+    refuse "$name: $(grep -m 3 ' on ' "$name.log")" \
+        grep -q 'hash .* on ' "$name.log"
+    echo "$name: $(cat "$name.hash")"
+    same "$name and a plain build" plain.hash "$name.hash"
+}
+hash_of plain gcc -O2
+hash_of gcc-Ofast gcc -Ofast -march=native
+hash_of clang-Ofast clang -Ofast -march=native
+hash_of gcc-O0 gcc -O0
+finish

@@ -1,0 +1,73 @@
+#!/bin/sh
+# The laws of the house that a grep can check, on the sources without their
+# comments. Each pattern first has to find a planted offence.
+. "$(dirname "$0")/common.sh"
+cd "$root" || exit 1
+
+code() {            # FILE:CODE for every line of these files
+    awk 'FNR == 1 { inside = 0 }
+    {
+        line = $0
+        code = ""
+        while (line != "") {
+            at = index(line, inside ? "*/" : "/*")
+            if (!inside)
+                code = code (at ? substr(line, 1, at - 1) : line)
+            if (!at)
+                break
+            line = substr(line, at + 2)
+            inside = !inside
+        }
+        if (code ~ /[^ ]/)
+            print FILENAME ":" code
+    }' "$@"
+}
+find src -name '*.[ch]' | sort | while read -r file; do
+    code "$file"
+done >"$scratch/code"
+try "there is code" test "$(wc -l <"$scratch/code")" -gt 1000
+
+law() {             # what, pattern, an offence, files that may
+    try "a planted offence: $1" sh -c \
+        'printf "%s\n" "$1" | grep -qE "$2"' sh "src/x.c:$3" "$2"
+    grep -E "$2" "$scratch/code" | grep -vE "^($4):" >"$scratch/found"
+    refuse "$1: $(head -n 3 "$scratch/found")" test -s "$scratch/found"
+}
+pages="src/kernels/(avx2|avx512|neon).c|src/rows/env.c"
+word='(^|[^A-Za-z0-9_])'
+libm='(exp|expm1|exp2|log|log1p|log2|log10|pow|sqrt|cbrt|tanh|sinh|cosh|erf'
+libm="$libm|fma|fabs|fmin|fmax|floor|ceil|round|rint|lrint|trunc|ldexp|frexp"
+libm="$libm|scalbn|isnan|isinf|isfinite|nextafter|copysign)[fl]?"
+
+law "intrinsics only in the pages" \
+    '_mm[0-9]*_|__m(128|256|512)|immintrin|arm_neon|(float32|uint32)x4' \
+    '__m256 x = _mm256_add_ps(a, b);' "$pages"
+law "OpenMP in one file" '[^A-Za-z]omp[ ._]|_OPENMP|pragma omp' \
+    '#include <omp.h>' src/rows/threads.c
+law "no allocation" "$word(malloc|calloc|realloc|free|alloca|strdup) *\\(" \
+    '    p = malloc(n);' none
+law "no printing" "$word(f|s|sn|v)*(printf|puts|putchar|fputs|perror) *\\(" \
+    '    fprintf(stderr, "no");' none
+law "no way out" "$word(exit|_Exit|abort|assert|longjmp|getenv|signal) *\\(" \
+    '    abort();' none
+law "no libm" "$word$libm *\\(|math\\.h|fenv\\.h" 'x = expf(y);' none
+law "no libm in disguise" \
+    '__builtin_(exp|log|pow|sqrt|tanh|sin|cos)(m1|1p|2|10)?[fl]? *\(' \
+    'x = __builtin_expf(y);' none
+law "only these system headers" \
+    '# *include *<' '#include <stdio.h>' \
+    "$pages|src/rows/threads.c|src/kernels/cpu.c|src/core.h"
+law "no C++ comments" '(^|[^:"])//' 'x = 1; // one' none
+
+for file in $(find src include examples tests tools -name '*.[ch]'); do
+    try "$file opens with what it is" sh -c \
+        'head -n 1 "$1" | grep -q "^/\* [^ ]"' sh "$file"
+done
+refuse "tabs" grep -rn "$(printf '\t')" src include --include=*.[ch]
+
+# One version, said twice in the header.
+say() { sed -n "s/^#define BNFLOSS_VERSION_$1 //p" include/bnfloss.h; }
+try "the versions agree" grep -q \
+    "^#define BNFLOSS_VERSION \"$(say MAJOR).$(say MINOR).$(say PATCH)\"$" \
+    include/bnfloss.h
+finish

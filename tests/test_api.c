@@ -1,0 +1,730 @@
+/* The door: names, defaults, work, struct sizes; and every number of a result
+ * against the same computed plainly in double.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Cites E34, E38 and E39 of EDGES.md. */
+#include "fixture.h"
+
+#include <stddef.h>
+
+/* ---- Names -------------------------------------------------------------- */
+
+static void statuses(void)
+{
+    const char *unknown = bnfloss_status_string(BNFLOSS_STATUS_MAX);
+
+    CHECK(strcmp(unknown, "unknown status") == 0, "\"%s\"", unknown);
+    CHECK(strcmp(bnfloss_status_string((bnfloss_status)19), unknown) == 0,
+          "status 19 is known: extend this test");
+    CHECK(strcmp(bnfloss_status_string((bnfloss_status)1000000), unknown) == 0,
+          "status 1000000");
+    for (int i = 0; i <= BNFLOSS_E_ISA; i++) {
+        const char *a = bnfloss_status_string((bnfloss_status)i);
+
+        CHECK(a && a[0] && !strchr(a, '\n') && strcmp(a, unknown) != 0,
+              "status %d: \"%s\"", i, a);
+        for (int j = 0; j < i; j++)
+            CHECK(strcmp(a, bnfloss_status_string((bnfloss_status)j)) != 0,
+                  "status %d and %d: \"%s\"", i, j, a);
+    }
+}
+
+static void versions(void)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%d.%d.%d", BNFLOSS_VERSION_MAJOR,
+             BNFLOSS_VERSION_MINOR, BNFLOSS_VERSION_PATCH);
+    CHECK(strcmp(text, BNFLOSS_VERSION) == 0, "%s, %s", text, BNFLOSS_VERSION);
+    CHECK(strcmp(text, bnfloss_version()) == 0, "%s, %s", text,
+          bnfloss_version());
+}
+
+static void instruction_sets(void)
+{
+    FOR_EACH_ISA(isa)
+        CHECK(strcmp(bnfloss_isa(), isa) == 0, "%s, not %s", bnfloss_isa(),
+              isa);
+    CHECK(bnfloss_isa_select("scalar") == BNFLOSS_OK
+          && bnfloss_isa_select("auto") == BNFLOSS_OK, "auto");
+}
+
+/* ---- Defaults ----------------------------------------------------------- */
+
+static void defaults(void)
+{
+    static const uint32_t kinds[] = { BNFLOSS_BNF, BNFLOSS_DPO, BNFLOSS_SFT,
+                                      77 };
+    static const uint32_t norm[] = { BNFLOSS_NORM_LENGTH, BNFLOSS_NORM_NONE,
+                                     BNFLOSS_NORM_NONE };
+    static const uint32_t divisor[] = { BNFLOSS_DIV_SEQUENCES,
+                                        BNFLOSS_DIV_PAIRS,
+                                        BNFLOSS_DIV_TOKENS };
+
+    for (int i = 0; i < 4; i++) {
+        bnfloss_spec s;
+        uint64_t bytes = 0;
+
+        memset(&s, 0xA5, sizeof s);
+        bnfloss_spec_init(&s, kinds[i]);
+        CHECK(s.struct_size == sizeof s && s.kind == kinds[i], "kind %d", i);
+        CHECK(s.flags == 0 && s.flip_prob == 0 && s.eps == 0
+              && s.divisor_value == 1 && s.loss_scale == 1, "kind %d", i);
+        CHECK(s.beta == (kinds[i] == BNFLOSS_DPO ? 0.1f : 0.0f), "beta %g",
+              (double)s.beta);
+        if (i < 3)
+            CHECK(s.token_norm == norm[i] && s.divisor == divisor[i],
+                  "norm %u, divisor %u of kind %d", s.token_norm, s.divisor,
+                  i);
+        CHECK(bnfloss_workspace(NULL, &s, 1, 1, &bytes)
+              == (i < 3 ? BNFLOSS_OK : BNFLOSS_E_ENUM), "kind %d is refused",
+              i);
+    }
+}
+
+/* ---- Work --------------------------------------------------------------- */
+
+/* One batch with exactly the bytes that are asked for, at every address. */
+static void exact_work(uint32_t kind, int loss_alone)
+{
+    static unsigned char space[FIX_WORK + 64], before[sizeof space];
+    bnfloss_result first;
+    uint64_t bytes = 0;
+    fix_args a;
+
+    memset(&first, 0, sizeof first);
+    for (int shift = 0; shift < 33; shift++) {
+        bnfloss_status status;
+        size_t changed = 0;
+
+        fix_make(&a, kind, 0, 0, 0);
+        status = bnfloss_workspace(loss_alone ? NULL : a.layout, a.spec,
+                                   loss_alone ? FIX_N : -5, FIX_S, &bytes);
+        CHECK(status == BNFLOSS_OK && bytes > 0 && bytes < FIX_WORK,
+              "workspace: %d bytes", (int)bytes);
+        a.work = space + shift;
+        memset(space, 0xA5, sizeof space);
+        memcpy(before, space, sizeof space);
+        a.work_bytes = bytes - 1;
+        CHECK((loss_alone ? fix_loss_logp(&a) : fix_run(&a))
+              == BNFLOSS_E_WORK, "a byte less");
+        CHECK(memcmp(before, space, sizeof space) == 0, "work was written");
+        a.work_bytes = bytes;
+        CHECK((loss_alone ? fix_loss_logp(&a) : fix_run(&a)) == BNFLOSS_OK,
+              "exact work at %d", shift);
+        for (size_t i = 0; i < sizeof space; i++)
+            if (i < (size_t)shift || i >= (size_t)shift + bytes)
+                changed += space[i] != 0xA5;
+        CHECK(changed == 0, "%d bytes beside the work", (int)changed);
+        if (shift == 0)
+            memcpy(&first, a.result, sizeof first);
+        CHECK(memcmp(&first, a.result, sizeof first) == 0,
+              "other bits with work at %d", shift);
+    }
+}
+
+/* What the header says of the size. */
+static void work_size(void)
+{
+    bnfloss_layout l = { 0 };
+    bnfloss_spec spec;
+    uint64_t a = 0, b = 0, c = 0;
+
+    l.struct_size = sizeof l;
+    l.rows = 1 << 20;
+    l.vocab = 1000;
+    bnfloss_spec_init(&spec, BNFLOSS_DPO);
+    CHECK(bnfloss_workspace(&l, &spec, 0, 2, &a) == BNFLOSS_OK
+          && a >= (uint64_t)l.rows * 128 && a - (uint64_t)l.rows * 128 < 512,
+          "DPO: %g bytes a row", (double)a / (double)l.rows);
+    l.vocab = 2147483647;
+    CHECK(bnfloss_workspace(&l, &spec, 0, 2, &b) == BNFLOSS_OK && b > a
+          && b - a <= 2147483647u / BNFLOSS_CHUNK * 88 + 256,
+          "V: %g bytes more", (double)(b - a));
+    l.rows = INT64_C(1) << 40;
+    l.vocab = 1000;
+    CHECK(bnfloss_workspace(&l, &spec, 0, INT64_C(1) << 40, &c) == BNFLOSS_OK
+          && c > a << 20, "2^40 rows: %g bytes", (double)c);
+    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    CHECK(bnfloss_workspace(NULL, &spec, 0, 0, &a) == BNFLOSS_OK && a == 0,
+          "nothing needs %d bytes", (int)a);
+    CHECK(bnfloss_workspace(NULL, &spec, 100000, 1000, &a) == BNFLOSS_OK
+          && a >= 40 * 100000 + 48 * 1000
+          && a < 40 * 100000 + 48 * 1000 + 512, "%d bytes", (int)a);
+    CHECK(bnfloss_workspace(NULL, &spec, 100, 0, &a) == BNFLOSS_OK
+          && bnfloss_workspace(NULL, &spec, 100, 1, &b) == BNFLOSS_OK
+          && a == b, "no seq_start is one sequence");
+}
+
+/* ---- Structs of other sizes --------------------------------------------- */
+
+/* The bits of a plain run. */
+typedef struct outcome {
+    bnfloss_result result;
+    float logp[FIX_N], dlogp[FIX_N];
+    double grad[sizeof fix.grad / sizeof(double)];
+} outcome;
+
+static void run_and_take(const fix_args *a, outcome *o, const char *what)
+{
+    CHECK(fix_run(a) == BNFLOSS_OK, "%s", what);
+    memset(o, 0, sizeof *o);
+    memcpy(&o->result, a->result, sizeof o->result);
+    memcpy(o->logp, fix.logp, sizeof o->logp);
+    memcpy(o->dlogp, fix.dlogp, sizeof o->dlogp);
+    memcpy(o->grad, fix.grad, sizeof o->grad);
+}
+
+/* E38: as if from a newer header, all of it zero. */
+static void larger_structs(uint32_t kind)
+{
+    static outcome plain, o;
+    fix_args a;
+
+    fix_make(&a, kind, 0, 0, 0);
+    run_and_take(&a, &plain, "plain");
+    for (uint32_t more = 1; more <= FIX_ROOM; more += 7) {
+        fix_make(&a, kind, 0, 0, 0);
+        a.layout->struct_size += more;
+        a.spec->struct_size += more;
+        a.inputs->struct_size += more;
+        a.outputs->struct_size += more;
+        memset(fix.result.bytes + sizeof(bnfloss_result), 0, FIX_ROOM);
+        a.result->struct_size += more;
+        run_and_take(&a, &o, "larger structs");
+        CHECK(o.result.struct_size == sizeof o.result + more, "its size");
+        for (int i = 0; i < FIX_ROOM; i++)
+            CHECK(fix.result.bytes[sizeof(bnfloss_result) + (size_t)i] == 0,
+                  "byte %d of what is unknown", i);
+        o.result.struct_size = plain.result.struct_size;
+        CHECK(memcmp(&plain, &o, sizeof o) == 0, "other bits");
+    }
+}
+
+/* E39: a result of any size gets its own bytes and no other. */
+static void smaller_results(void)
+{
+    bnfloss_result full;
+    fix_args a;
+
+    fix_make(&a, BNFLOSS_BNF, 0, 0, 0);
+    CHECK(fix_run(&a) == BNFLOSS_OK, "run");
+    memcpy(&full, a.result, sizeof full);
+    for (uint32_t size = 8; size <= sizeof full; size += 8) {
+        size_t wrong = 0;
+
+        fix_make(&a, BNFLOSS_BNF, 0, 0, 0);
+        a.result->struct_size = size;
+        CHECK(fix_run(&a) == BNFLOSS_OK, "a result of %u bytes", size);
+        for (size_t i = 8; i < sizeof fix.result; i++)
+            wrong += fix.result.bytes[i]
+                     != (i < size ? ((unsigned char *)&full)[i] : 0xA5);
+        CHECK(wrong == 0, "a result of %u bytes: %d wrong", size, (int)wrong);
+        fix.weight[3] = NAN;                /* and an error writes `where` */
+        a.result->loss = 5;
+        CHECK(fix_run(&a) == BNFLOSS_E_WEIGHT, "a bad weight");
+        CHECK(a.result->loss == 5, "the loss of an error");
+        CHECK(size < 16 || a.result->where == 3, "where %d",
+              (int)a.result->where);
+        if (size < 16)
+            CHECK(fix.result.bytes[8] == 0xA5, "where there is none");
+    }
+}
+
+/* E39: fields beyond a struct's size are not looked at. */
+static void smaller_inputs(void)
+{
+    static outcome plain, o;
+    fix_args a;
+
+    fix_make(&a, BNFLOSS_SFT, 0, 0, 0);     /* a layout without strides */
+    a.layout->logits_stride = a.layout->grad_stride = 0;
+    run_and_take(&a, &plain, "without strides");
+    fix_make(&a, BNFLOSS_SFT, 0, 0, 0);
+    a.layout->struct_size = offsetof(bnfloss_layout, logits_stride);
+    memset(&a.layout->logits_stride, 0xA5, sizeof(int64_t) * 5);
+    run_and_take(&a, &o, "a layout of 56 bytes");
+    CHECK(memcmp(&plain, &o, sizeof o) == 0, "the layout's defaults");
+
+    fix_make(&a, BNFLOSS_DPO, 0, 0, 0);     /* a spec that is a kind */
+    run_and_take(&a, &plain, "plain");
+    for (uint32_t size = 8; size <= sizeof(bnfloss_spec); size += 4) {
+        if (size > offsetof(bnfloss_spec, divisor_value) && size % 8)
+            continue;
+        fix_make(&a, BNFLOSS_DPO, 0, 0, 0);
+        a.spec->struct_size = size;
+        memset((char *)a.spec + size, 0xA5, sizeof *a.spec - size);
+        run_and_take(&a, &o, "a smaller spec");
+        CHECK(memcmp(&plain, &o, sizeof o) == 0, "a spec of %u bytes", size);
+    }
+
+    fix_make(&a, BNFLOSS_BNF, 0, 0, 0);     /* inputs without weights */
+    a.inputs->row_weight = NULL;
+    run_and_take(&a, &plain, "without weights");
+    fix_make(&a, BNFLOSS_BNF, 0, 0, 0);
+    a.inputs->struct_size = offsetof(bnfloss_inputs, row_weight);
+    run_and_take(&a, &o, "inputs without weights");
+    CHECK(memcmp(&plain, &o, sizeof o) == 0, "the inputs' defaults");
+
+    fix_make(&a, BNFLOSS_BNF, 0, 0, 0);     /* outputs up to logp */
+    a.outputs->struct_size = offsetof(bnfloss_outputs, rest);
+    memset(&a.outputs->rest, 0xA5, sizeof *a.outputs
+           - offsetof(bnfloss_outputs, rest));
+    CHECK(fix_run(&a) == BNFLOSS_OK, "outputs up to logp");
+    CHECK(bits_of(fix.rest[0]) == 0xA5A5A5A5u
+          && bits_of(fix.dlogp[0]) == 0xA5A5A5A5u
+          && bits_of(fix.logp[0]) != 0xA5A5A5A5u, "outputs up to logp");
+}
+
+/* ---- Plain double ------------------------------------------------------- */
+
+/* What a call should give. */
+typedef struct plain {
+    double logp[FIX_N], rest[FIX_N], entropy[FIX_N], value[FIX_N];
+    double slope[FIX_N], dlogp[FIX_N], g[FIX_N];
+    double seq_logp[FIX_S], seq_reward[FIX_S], seq_loss[FIX_S];
+    int64_t n[FIX_S], argmax[FIX_N];
+    int valid[FIX_N];
+    double divisor, loss, coefficient, full, mean_entropy, accuracy;
+    double reward[2], mean_logp[2], right;      /* chosen, rejected */
+    int64_t tokens, sequences, pairs, empty, clamped, zeros;
+} plain;
+
+/* One token's value and slope (its own dvalue/dlogp). */
+static void plain_token(const fix_args *a, plain *x, int64_t i,
+                        const plain_row *r)
+{
+    const bnfloss_spec *s = a->spec;
+    const double l = r->logp, p = r->p, eps = (double)s->eps;
+    const double ls = (double)a->layout->label_smoothing;
+    const double zeta = (double)a->layout->z_loss;
+    const double ref = fix.ref[i] > 0 ? 0 : (double)fix.ref[i], q = exp(ref);
+    double f, o;
+
+    switch (s->kind) {
+    case BNFLOSS_SFT:
+        x->slope[i] = s->flags ? -p : -1;
+        x->value[i] = s->flags ? -p * l
+            : -(1 - ls) * l + ls * (r->lse - r->mean) + zeta * r->lse * r->lse;
+        break;
+    case BNFLOSS_BNF:
+        f = p / (q + eps) < 1 ? p / (q + eps) : 1;
+        o = (1 - f + eps) / (1 - p + eps);
+        x->g[i] = f - o * p;
+        if (eps == 0)
+            x->g[i] = l >= ref ? 1 : p / (1 - p) / (q / (1 - q));
+        x->value[i] = -(f * l + o * (1 - p) * r->rest);
+        x->slope[i] = -x->g[i];
+        break;
+    default:
+        x->slope[i] = 1;
+        x->value[i] = l - ref;
+        break;
+    }
+    if (s->kind != BNFLOSS_SFT) {
+        x->clamped += fix.ref[i] > 0;
+        x->zeros += fix.ref[i] == -HUGE_VALF;
+    }
+}
+
+static void plain_rows(const fix_args *a, plain *x)
+{
+    const double scale = a->layout->logit_scale > 0
+                             ? (double)a->layout->logit_scale : 1;
+
+    for (int64_t i = 0; i < FIX_N; i++) {
+        const int64_t y = fix_label(a, i);
+        double z[FIX_V];
+        plain_row r;
+
+        x->argmax[i] = -1;
+        x->valid[i] = y >= 0 && fix.weight[i] != 0;
+        if (!x->valid[i])
+            continue;
+        for (int64_t j = 0; j < FIX_V; j++)
+            z[j] = plain_map((double)fix_logit(a, i, j), scale,
+                             (double)a->layout->softcap);
+        r = plain_softmax(z, FIX_V, y);
+        x->logp[i] = r.logp;
+        x->rest[i] = r.rest;
+        x->entropy[i] = r.entropy;
+        x->argmax[i] = r.argmax;
+        plain_token(a, x, i, &r);
+        x->tokens++;
+        x->mean_entropy += r.entropy;
+        x->accuracy += r.argmax == y;
+        x->coefficient += x->g[i];
+        x->full += x->g[i] == 1;
+    }
+}
+
+static double plain_norm(const fix_args *a, const plain *x, int s)
+{
+    int64_t shortest = INT64_MAX;
+
+    for (int k = 0; k < FIX_S; k++)
+        if (x->n[k] > 0 && x->n[k] < shortest)
+            shortest = x->n[k];
+    if (a->spec->token_norm == BNFLOSS_NORM_NONE || x->n[s] == 0)
+        return 1;
+    return 1.0 / (double)(a->spec->token_norm == BNFLOSS_NORM_LENGTH
+                              ? x->n[s] : shortest);
+}
+
+/* -log sigmoid(u) */
+static double plain_nls(double u)
+{
+    return u > 0 ? log1p(exp(-u)) : -u + log1p(exp(u));
+}
+
+/* Sums over sequences s (chosen where s is even) and pairs of neighbours. */
+static void plain_sums(const fix_args *a, plain *x)
+{
+    const double beta = a->spec->kind == BNFLOSS_DPO ? (double)a->spec->beta
+                                                     : 1;
+    int64_t count[2] = { 0, 0 };
+
+    for (int s = 0; s < FIX_S; s++) {
+        double value = 0;
+
+        for (int64_t i = fix.seq_start[s]; i < fix.seq_start[s + 1]; i++) {
+            const double w = (double)fix.weight[i];
+            const double ref = fix.ref[i] > 0 ? 0 : (double)fix.ref[i];
+
+            if (!x->valid[i])
+                continue;
+            x->n[s]++;
+            x->seq_logp[s] += w * x->logp[i];
+            x->seq_reward[s] += w * (x->logp[i] - ref);
+            value += w * x->value[i];
+        }
+        x->seq_loss[s] = value;
+        x->sequences += x->n[s] > 0;
+        x->empty += x->n[s] == 0;
+        count[s % 2] += x->n[s] > 0;
+        x->reward[s % 2] += x->n[s] > 0 ? beta * x->seq_reward[s] : 0;
+        x->mean_logp[s % 2] += x->seq_logp[s];
+    }
+    for (int k = 0; k < 2; k++) {
+        x->reward[k] /= (double)count[k];
+        x->mean_logp[k] /= (double)count[k];
+    }
+    for (int s = 0; s < FIX_S; s += 2) {
+        x->pairs += x->n[s] > 0 || x->n[s + 1] > 0;
+        x->right += x->seq_reward[s] > x->seq_reward[s + 1];
+    }
+    x->right /= (double)x->pairs;
+    x->divisor = a->spec->divisor == BNFLOSS_DIV_SEQUENCES
+                     ? (double)x->sequences
+                 : a->spec->divisor == BNFLOSS_DIV_PAIRS ? (double)x->pairs
+                 : a->spec->divisor == BNFLOSS_DIV_TOKENS ? (double)x->tokens
+                 : a->spec->divisor_value;
+}
+
+static void plain_loss(const fix_args *a, plain *x)
+{
+    const double flip = (double)a->spec->flip_prob;
+    const double beta = (double)a->spec->beta;
+
+    for (int s = 0; s < FIX_S; s++) {
+        double scale;
+
+        if (a->spec->kind == BNFLOSS_DPO) {
+            const double u = beta * (x->seq_reward[s & ~1]
+                                     - x->seq_reward[s | 1]);
+            const double sig = 1 / (1 + exp(-u));
+
+            scale = (s % 2 ? -1 : 1) * beta * (sig - 1 + flip);
+            if (s % 2 == 0)
+                x->seq_loss[s / 2] = (1 - flip) * plain_nls(u)
+                                     + flip * plain_nls(-u);
+            x->loss += s % 2 ? 0 : x->seq_loss[s / 2];
+        } else {
+            scale = plain_norm(a, x, s) * (a->spec->kind == BNFLOSS_BNF
+                                           && s % 2 ? -1 : 1);
+            x->seq_loss[s] *= scale;
+            x->loss += x->seq_loss[s];
+        }
+        for (int64_t i = fix.seq_start[s]; i < fix.seq_start[s + 1]; i++)
+            x->dlogp[i] = !x->valid[i] ? 0
+                : scale * (double)fix.weight[i] * x->slope[i]
+                  * a->spec->loss_scale / x->divisor;
+    }
+    x->loss /= x->divisor;
+}
+
+/* ---- Every number of a result ------------------------------------------- */
+
+/* Sums of a few tokens whose logits span 16: each (10 + 2*16)u of its size;
+ * a softcap's logits have errors of 12u of their own. */
+static int near(double got, double want, double size)
+{
+    return got == want
+           || fabs(got - want) <= 64 * U * (fabs(size) + fabs(want));
+}
+
+static void check_counts(const bnfloss_result *r, const plain *x,
+                         const char *what)
+{
+    CHECK(r->where == -1 && r->tokens == x->tokens && r->pairs == x->pairs
+          && r->sequences == x->sequences && r->nan_rows == 0
+          && r->nan_pairs == 0 && r->empty_sequences == x->empty
+          && r->clamped_logps == x->clamped && r->zero_refs == x->zeros,
+          "%s: counts", what);
+    CHECK(r->divisor == x->divisor, "%s: divisor %g, not %g", what,
+          r->divisor, x->divisor);
+}
+
+static void check_metrics(const bnfloss_result *r, const plain *x,
+                          uint32_t kind, const char *what)
+{
+    const double n = (double)x->tokens;
+
+#define NEAR(field, want, size)                                               \
+    CHECK(near(r->field, want, size), "%s: " #field " %.9g, not %.9g", what,  \
+          r->field, want)
+#define ABSENT(field)                                                         \
+    CHECK(r->field != r->field, "%s: " #field " %g", what, r->field)
+    NEAR(loss, x->loss, 8);
+    NEAR(entropy, x->mean_entropy / n, 0);
+    CHECK(r->token_accuracy == x->accuracy / n, "%s: accuracy %g, not %g",
+          what, r->token_accuracy, x->accuracy / n);
+    if (kind == BNFLOSS_SFT) {
+        ABSENT(rewards_chosen);
+        ABSENT(rewards_rejected);
+        ABSENT(rewards_margins);
+        ABSENT(rewards_accuracies);
+        ABSENT(logps_chosen);
+        ABSENT(logps_rejected);
+    } else {
+        NEAR(rewards_chosen, x->reward[0], 8);
+        NEAR(rewards_rejected, x->reward[1], 8);
+        NEAR(rewards_margins, x->reward[0] - x->reward[1], 16);
+        NEAR(logps_chosen, x->mean_logp[0], 0);
+        NEAR(logps_rejected, x->mean_logp[1], 0);
+        CHECK(r->rewards_accuracies == x->right, "%s: accuracies %g, not %g",
+              what, r->rewards_accuracies, x->right);
+    }
+    if (kind == BNFLOSS_BNF) {
+        NEAR(bnf_coefficient, x->coefficient / n, 1);
+        CHECK(r->bnf_full_share == x->full / n, "%s: share %g, not %g", what,
+              r->bnf_full_share, x->full / n);
+    } else {
+        ABSENT(bnf_coefficient);
+        ABSENT(bnf_full_share);
+    }
+#undef NEAR
+#undef ABSENT
+}
+
+static void check_outputs(const plain *x, const char *what)
+{
+    for (int i = 0; i < FIX_N; i++) {
+#define NEAR(field, want)                                                     \
+    CHECK(near((double)fix.field[i], want, 0), "%s: row %d " #field           \
+          " %.9g, not %.9g", what, i, (double)fix.field[i], want)
+        NEAR(logp, x->logp[i]);
+        NEAR(rest, x->rest[i]);
+        NEAR(entropy, x->entropy[i]);
+        CHECK(near((double)fix.row_loss[i], x->value[i], 1), "%s: row %d loss "
+              "%.9g, not %.9g", what, i, (double)fix.row_loss[i],
+              x->value[i]);
+        NEAR(dlogp, x->dlogp[i]);
+#undef NEAR
+        CHECK(fix.argmax[i] == x->argmax[i], "%s: row %d argmax %d", what, i,
+              (int)fix.argmax[i]);
+    }
+}
+
+static void check_sequences(const plain *x, int losses, const char *what)
+{
+    for (int s = 0; s < FIX_S; s++)
+        CHECK(near(fix.seq_logp[s], x->seq_logp[s], 0), "%s: sequence %d logp "
+              "%.9g, not %.9g", what, s, fix.seq_logp[s], x->seq_logp[s]);
+    for (int s = 0; s < losses; s++)
+        CHECK(near(fix.seq_loss[s], x->seq_loss[s], 8), "%s: sequence %d loss "
+              "%.9g, not %.9g", what, s, fix.seq_loss[s], x->seq_loss[s]);
+}
+
+/* Case n: what differs from the defaults. */
+static const char *set_case(const fix_args *a, int n)
+{
+    bnfloss_spec *s = a->spec;
+    const int sft = s->kind == BNFLOSS_SFT, bnf = s->kind == BNFLOSS_BNF;
+    const int dpo = s->kind == BNFLOSS_DPO;
+
+    switch (n) {
+    case 0: return "defaults";
+    case 1: s->token_norm = dpo ? 1u : (uint32_t)BNFLOSS_NORM_SHORTEST;
+            return "shortest";
+    case 2: s->token_norm = dpo ? 1u : (uint32_t)BNFLOSS_NORM_LENGTH;
+            s->divisor = BNFLOSS_DIV_TOKENS; return "length, tokens";
+    case 3: s->token_norm = BNFLOSS_NORM_NONE;
+            s->divisor = BNFLOSS_DIV_PAIRS; return "none, pairs";
+    case 4: s->divisor = BNFLOSS_DIV_GIVEN; s->divisor_value = 3.5;
+            s->loss_scale = 1000; return "given, scaled";
+    case 5: s->divisor = BNFLOSS_DIV_SEQUENCES; s->eps = bnf ? 0.01f : 0;
+            s->beta = dpo ? 0.5f : 0; s->flip_prob = dpo ? 0.2f : 0;
+            s->flags = sft ? BNFLOSS_DFT : 0; return "eps, flip, DFT";
+    case 6: a->layout->label_smoothing = sft ? 0.1f : 0;
+            a->layout->z_loss = sft ? 1e-3f : 0; return "smoothing, z-loss";
+    case 7: a->layout->logit_scale = 0.6f; return "scale";
+    case 8: a->layout->softcap = 5; return "softcap";
+    case 9: fix.ref[0] = 0x1p-7f; fix.ref[3] = 0x1p-6f;
+            fix.ref[10] = bnf ? -HUGE_VALF : -9; return "references";
+    case 10: for (int64_t i = 3; i < 6; i++)
+                 fix_set_label(a, i, -1);
+             return "an empty sequence";
+    default: for (int i = 0; i < FIX_N; i++)
+                 fix.weight[i] -= 0.5f;
+             return "negative weights";
+    }
+}
+
+static void metrics(uint32_t kind, uint32_t type, int n, const char *isa)
+{
+    static plain x;
+    fix_args a;
+    char what[80];
+
+    fix_make(&a, kind, type, 0, 0);
+    snprintf(what, sizeof what, "%s %s %s (%s)", kind_name(kind),
+             set_case(&a, n), type_name(type), isa);
+    memset(&x, 0, sizeof x);
+    plain_rows(&a, &x);
+    plain_sums(&a, &x);
+    plain_loss(&a, &x);
+    CHECK(fix_run(&a) == BNFLOSS_OK, "%s: run", what);
+    check_counts(a.result, &x, what);
+    check_metrics(a.result, &x, kind, what);
+    check_outputs(&x, what);
+    check_sequences(&x, kind == BNFLOSS_DPO ? FIX_S / 2 : FIX_S, what);
+    if (n == 6 && kind == BNFLOSS_SFT)
+        return;                 /* the other door knows of no smoothing */
+    for (int i = 0; i < FIX_N; i++) {
+        a.logp_in[i] = fix.logp[i];
+        a.rest_in[i] = fix.rest[i];
+        fix.weight[i] *= (float)x.valid[i];
+    }
+    CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "%s: the other door", what);
+    check_counts(a.result, &x, what);
+    CHECK(near(a.result->loss, x.loss, 8), "%s: the other door: loss %.9g, "
+          "not %.9g", what, a.result->loss, x.loss);
+    for (int i = 0; i < FIX_N; i++)
+        CHECK(near((double)a.dlogp_out[i], x.dlogp[i], 0)
+              && bits_of(a.dlogp_out[i]) == bits_of(fix.dlogp[i]),
+              "%s: the other door: dlogp of row %d", what, i);
+    CHECK(a.result->token_accuracy != a.result->token_accuracy
+          && a.result->entropy != a.result->entropy,
+          "%s: the other door knows no logits", what);
+}
+
+/* ---- By hand: two sequences --------------------------------------------- */
+
+/* Rows of 1, 2, 4 or 8 equal logits, the rest masked, so that a token's loss
+ * is 0, 1, 2 or 3 times log 2. Returns the loss in units of log 2, and in
+ * dlogp the gradients. */
+static double by_hand(uint32_t kind, int64_t N, const int *halvings,
+                      const int64_t *start, uint32_t norm, uint32_t divisor,
+                      float *dlogp)
+{
+    float z[8 * 8], ref[8];
+    int32_t label[8];
+    double work[256];
+    bnfloss_layout l = { 0 };
+    bnfloss_inputs in = { 0 };
+    bnfloss_outputs out = { 0 };
+    bnfloss_result r = { 0 };
+    bnfloss_spec spec;
+
+    l.struct_size = sizeof l;
+    l.rows = N;
+    l.vocab = 8;
+    in.struct_size = sizeof in;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    out.struct_size = sizeof out;
+    out.dlogp = dlogp;
+    r.struct_size = sizeof r;
+    bnfloss_spec_init(&spec, kind);
+    spec.token_norm = norm;
+    spec.divisor = divisor;
+    spec.divisor_value = 7;
+    for (int64_t i = 0; i < N; i++) {
+        label[i] = 0;
+        ref[i] = -10;               /* p > q: f = g = 1 */
+        for (int j = 0; j < 8; j++)
+            z[8 * i + j] = j < 1 << halvings[i] ? 1.5f : -HUGE_VALF;
+    }
+    CHECK(bnfloss_run(&l, &spec, &in, z, label, NULL, &out, work, sizeof work,
+                      1, &r) == BNFLOSS_OK, "by hand");
+    return r.loss / 0.69314718055994531;
+}
+
+/* A sequence of one token (loss 2) and one of two (1 and 3): shares 1; 1, 1
+ * or 1; 1/2, 1/2, divided by 2 sequences, 1 pair, 3 tokens or 7. Then two
+ * tokens (2, 0) and three (1, 1, 3), where the shortest has two. */
+static void worked_example(void)
+{
+    static const int three[] = { 2, 1, 3 }, five[] = { 2, 0, 1, 1, 3 };
+    static const int64_t start3[] = { 0, 1, 3 }, start5[] = { 0, 2, 5 };
+    /* [norm][0: first sequence's sum, 1: second's] */
+    static const double sum3[3][2] = { { 2, 4 }, { 2, 2 }, { 2, 4 } };
+    static const double sum5[3][2] = { { 2, 5 }, { 1, 5 / 3.0 }, { 1, 2.5 } };
+    static const double share3[3][2] = { { 1, 1 }, { 1, 0.5 }, { 1, 1 } };
+    static const double share5[3][2] = { { 1, 1 }, { 0.5, 1 / 3.0 },
+                                         { 0.5, 0.5 } };
+
+    for (int n = 0; n < 2 * 2 * 3 * 4; n++) {
+        const int bnf = n % 2, long_one = n / 2 % 2, norm = n / 4 % 3;
+        const int divisor = n / 12;
+        const double by[] = { 2, 1, long_one ? 5 : 3, 7 };
+        const double *sum = long_one ? sum5[norm] : sum3[norm];
+        const double *share = long_one ? share5[norm] : share3[norm];
+        const double want = (sum[0] + (bnf ? -1 : 1) * sum[1]) / by[divisor];
+        const int64_t N = long_one ? 5 : 3;
+        float d[8];
+        const double got = by_hand(bnf ? BNFLOSS_BNF : BNFLOSS_SFT, N,
+                                   long_one ? five : three,
+                                   long_one ? start5 : start3,
+                                   (uint32_t)norm + 1, (uint32_t)divisor + 1,
+                                   d);
+
+        CHECK(fabs(got - want) <= 10 * U, "%s, norm %d, divisor %d: %.15g, "
+              "not %.15g", bnf ? "BNF" : "SFT", norm, divisor, got, want);
+        for (int64_t i = 0; i < N; i++) {
+            const int second = i >= (long_one ? 2 : 1);
+            const double g = -share[second] / by[divisor]
+                             * (bnf && second ? -1 : 1);
+
+            CHECK(d[i] == (float)g, "norm %d, divisor %d: dlogp %.9g, not "
+                  "%.9g", norm, divisor, (double)d[i], g);
+        }
+    }
+}
+
+int main(void)
+{
+    static const uint32_t kinds[] = { BNFLOSS_SFT, BNFLOSS_BNF, BNFLOSS_DPO };
+
+    statuses();
+    versions();
+    instruction_sets();
+    defaults();
+    work_size();
+    smaller_results();
+    smaller_inputs();
+    for (int k = 0; k < 3; k++) {
+        exact_work(kinds[k], 0);
+        exact_work(kinds[k], 1);
+        larger_structs(kinds[k]);
+    }
+    FOR_EACH_ISA(isa)
+        for (int n = 0; n < 12 * 3 * 3; n++)
+            metrics(kinds[n % 3], (uint32_t)(n / 3 % 3), n / 9, isa);
+    worked_example();
+    return test_end();
+}

@@ -1,0 +1,68 @@
+/* Which kernels a CPU gets, from what cpuid and xgetbv say of it.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * E175 of EDGES.md: instructions whose registers the system does not save are
+ * not used, whatever the CPU has. */
+#include "../src/bnfloss.c"
+#include "test.h"
+
+#if defined(BN_HAVE_AVX2)
+/* fma, osxsave, f16c of leaf 1; avx2, avx512 f, dq, bw, vl of leaf 7; xmm,
+ * ymm, mask, zmm 0-15, zmm 16-31 of xcr0: one bit each of n. */
+static bn_cpu cpu_of(uint32_t n)
+{
+    static const int bit[] = { 12, 27, 29, 5, 16, 17, 30, 31, 1, 2, 5, 6, 7 };
+    bn_cpu c = { 0, 0, 0 };
+
+    for (int i = 0; i < 13; i++) {
+        const uint32_t set = (n >> i & 1) << bit[i];
+
+        if (i < 3)
+            c.leaf1_ecx |= set;
+        else if (i < 8)
+            c.leaf7_ebx |= set;
+        else
+            c.xcr0 |= set;
+    }
+    return c;
+}
+
+int main(void)
+{
+    const uint32_t avx2 = 0x30F, all = 0x1FFF;  /* the bits that each needs */
+    const bn_cpu here = bn_cpu_here();
+    const int has2 = bn_cpu_has_avx2(&here);
+    const int has512 = bn_cpu_has_avx512(&here);
+
+    for (uint32_t n = 0; n <= all; n++) {
+        bn_cpu c = cpu_of(n);
+
+        CHECK(!!bn_cpu_has_avx2(&c) == ((n & avx2) == avx2), "avx2: %x", n);
+        CHECK(!!bn_cpu_has_avx512(&c) == (n == all), "avx512: %x", n);
+        c.leaf1_ecx |= 0xCFu;               /* what does not matter */
+        c.leaf7_ebx |= 0x1Fu;
+        c.xcr0 |= 1u << 9;
+        CHECK(!!bn_cpu_has_avx2(&c) == ((n & avx2) == avx2), "avx2: %x", n);
+        CHECK(!!bn_cpu_has_avx512(&c) == (n == all), "avx512: %x", n);
+    }
+    CHECK((bnfloss_isa_select("avx2") == BNFLOSS_OK) == !!has2, "avx2 here");
+    CHECK((bnfloss_isa_select("avx512") == BNFLOSS_OK) == !!has512,
+          "avx512 here");
+    CHECK(bnfloss_isa_select("auto") == BNFLOSS_OK
+          && strcmp(bnfloss_isa(), has512 ? "avx512" : has2 ? "avx2"
+                                                            : "scalar") == 0,
+          "the best one is %s", bnfloss_isa());
+    CHECK(bnfloss_isa_select("neon") == BNFLOSS_E_ISA, "neon here");
+    return test_end();
+}
+#else
+int main(void)
+{
+    CHECK(bnfloss_isa_select("avx2") == BNFLOSS_E_ISA
+          && bnfloss_isa_select("avx512") == BNFLOSS_E_ISA
+          && bnfloss_isa_select("scalar") == BNFLOSS_OK, "an x86 ISA here");
+    CHECK(bnfloss_isa_select("auto") == BNFLOSS_OK, "auto");
+    return test_end();
+}
+#endif

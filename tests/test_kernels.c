@@ -1,0 +1,635 @@
+/* Every word of every ISA page, the conversions, the fused multiply-add and
+ * the exponential: each against a definition that shares no code with it.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * A page forgets its words at its end (page.h). They are still known where
+ * page.h declares its one object of type bn_kernels, so this file includes
+ * the library's sources itself, as bnfloss.c does, and makes that type a
+ * macro that first emits the functions below: once per page, from its words.
+ * The object, FN(kernels), gets another name, or it would be that macro too.
+ *
+ * "--all" takes every float there is: some minutes. */
+#include "../include/bnfloss.h"
+#include "../src/precise.h"
+#include "../src/core.h"
+#include "../src/losses/real.h"
+#include "../src/losses/maths.c"
+#include "../src/losses/softmax.h"
+#include "../src/losses/sft.h"
+#include "../src/losses/bnf.h"
+#include "../src/losses/dpo.h"
+#include "../src/losses/state.h"
+#include "../src/losses/batch.c"
+#include "../src/kernels/convert.c"
+#include "../src/kernels/sums.c"
+
+enum { ADD, SUB, MUL, DIV, FMA, MAX, SET1, KEEP, SELECT, EQUAL, POW2, EXP,
+       TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE_F16, WIDEN };
+
+/* out[i] = op(a[i], b[i], c[i]) for i < n, n a multiple of 16. KEEP's and
+ * SELECT's mask is v_above(a, b); EQUAL asks each lane alone. */
+typedef void word_floats(int op, const float *a, const float *b,
+                         const float *c, const uint32_t *table, float *out,
+                         int n);
+/* To and from 16 bits. */
+typedef void word_halves(int op, float *f, uint16_t *h, int n);
+/* sum[i] += (double)f[i] */
+typedef void word_widen(double *sum, const float *f, int n);
+
+#define WORDS                                                                 \
+    int FN(words_here) = 1;                                                   \
+    KERNEL static v FN(words_one)(int op, v a, v b, v c, v_table t)           \
+    {                                                                         \
+        v s = a;                                                              \
+        switch (op) {                                                         \
+        case ADD:    return v_add(a, b);                                      \
+        case SUB:    return v_sub(a, b);                                      \
+        case MUL:    return v_mul(a, b);                                      \
+        case DIV:    return v_div(a, b);                                      \
+        case FMA:    return v_fma(a, b, c);                                   \
+        case MAX:    return v_max(a, b);                                      \
+        case KEEP:   return v_keep(v_above(a, b), c);                         \
+        case SELECT: return v_select(v_above(a, b), a, c);                    \
+        case POW2:   return v_pow2(t, a);                                     \
+        case EXP:    return FN(exp)(a, t);                                    \
+        case TANH:   return FN(tanh)(a, t, &s);                               \
+        default:     (void)FN(tanh)(a, t, &s); return s;                      \
+        }                                                                     \
+    }                                                                         \
+    KERNEL static void FN(words_floats)(int op, const float *a, const float *b,\
+                                  const float *c, const uint32_t *table,      \
+                                  float *out, int n)                          \
+    {                                                                         \
+        const v_table t = v_table_load(table);                                \
+        for (int i = 0; i < n; i += VL) {                                     \
+            for (int k = 0; k < VL && (op == SET1 || op == EQUAL); k++) {     \
+                float lane[VL];                                               \
+                v_store_f32(lane, v_set1(a[i + k]));                          \
+                out[i + k] = op == SET1 ? lane[(k + 1) % VL]                  \
+                    : v_any_equal(v_load_f32(b + i), v_set1(a[i + k])) != 0;  \
+            }                                                                 \
+            if (op != SET1 && op != EQUAL)                                    \
+                v_store_f32(out + i, FN(words_one)(op, v_load_f32(a + i),     \
+                            v_load_f32(b + i), v_load_f32(c + i), t));        \
+        }                                                                     \
+    }                                                                         \
+    KERNEL static void FN(words_halves)(int op, float *f, uint16_t *h, int n) \
+    {                                                                         \
+        for (int i = 0; i < n; i += VL)                                       \
+            switch (op) {                                                     \
+            case LOAD_BF16:  v_store_f32(f + i, v_load_bf16(h + i)); break;   \
+            case LOAD_F16:   v_store_f32(f + i, v_load_f16(h + i)); break;    \
+            case STORE_BF16: v_store_bf16(h + i, v_load_f32(f + i)); break;   \
+            default:         v_store_f16(h + i, v_load_f32(f + i)); break;    \
+            }                                                                 \
+    }                                                                         \
+    KERNEL static void FN(words_widen)(double *sum, const float *f, int n)    \
+    {                                                                         \
+        for (int i = 0; i < n; i += VL)                                       \
+            v_widen_add(sum + i, v_load_f32(f + i));                          \
+    }                                                                         \
+    static const struct bn_kernels
+
+#define bn_kernels WORDS
+#define kernels table
+#include "../src/kernels/scalar.c"
+#include "../src/kernels/avx2.c"
+#include "../src/kernels/avx512.c"
+#include "../src/kernels/neon.c"
+#undef bn_kernels
+#undef kernels
+#define bn_kernels_scalar bn_table_scalar
+#define bn_kernels_avx2 bn_table_avx2
+#define bn_kernels_avx512 bn_table_avx512
+#define bn_kernels_neon bn_table_neon
+
+#include "../src/kernels/cpu.c"
+#include "../src/rows/env.c"
+#include "../src/rows/row.c"
+#include "../src/rows/threads.c"
+#include "../src/rows/sweep.c"
+#include "../src/check.c"
+#include "../src/api.c"
+#include "../src/precise_end.h"
+
+#include "test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct page {
+    const char *name;
+    const int *here;
+    word_floats *floats;
+    word_halves *halves;
+    word_widen *widen;
+} page;
+
+#define PAGE(isa)                                                             \
+    { #isa, &bn_words_here_##isa, bn_words_floats_##isa,                       \
+      bn_words_halves_##isa, bn_words_widen_##isa }
+
+static const page pages[] = {
+    PAGE(scalar),
+#ifdef BN_HAVE_AVX2
+    PAGE(avx2),
+#endif
+#ifdef BN_HAVE_AVX512
+    PAGE(avx512),
+#endif
+#ifdef BN_HAVE_NEON
+    PAGE(neon),
+#endif
+};
+
+static const page *page_of(const char *isa)
+{
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
+        if (strcmp(pages[i].name, isa) == 0 && *pages[i].here)
+            return pages + i;
+    CHECK(0, "no page called %s", isa);
+    return pages;
+}
+
+/* The same number, bit for bit; any NaN is like any other. */
+static int same(float a, float b)
+{
+    return a != a ? b != b : bn_bits_of(a) == bn_bits_of(b);
+}
+
+/* ---- Words -------------------------------------------------------------- */
+
+enum { LANES = 16, SPECIALS = 32, BATCH = 1024 };
+
+static const uint32_t special_bits[SPECIALS] = {
+    0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x807FFFFF,
+    0x00800000, 0x80800000, 0x3F800000, 0xBF800000, 0x3F800001, 0x3F7FFFFF,
+    0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000,
+    0x7F800001, 0xFFBFFFFF, 0x42AEAC50, 0xC2AEAC50, 0x4B400000, 0x4B3FFFFF,
+    0x40490FDB, 0x33800000, 0xB3800000, 0x3EAAAAAB, 0x7EFFFFFF, 0x00FFFFFF,
+    0x5F000000, 0xDF000000
+};
+
+/* What a word means, in plain C on one lane. */
+static float meaning(int op, float a, float b, float c)
+{
+    volatile float r;           /* one rounding to float, on any machine */
+
+    switch (op) {
+    case ADD:    r = a + b; return r;
+    case SUB:    r = a - b; return r;
+    case MUL:    r = a * b; return r;
+    case DIV:    r = a / b; return r;
+    case FMA:    return fmaf(a, b, c);
+    case MAX:    return a > b ? a : b;
+    case SET1:   return a;
+    case KEEP:   return a <= b ? 0.0f : c;
+    default:     return a <= b ? c : a;     /* SELECT */
+    }
+}
+
+static void words_on(const page *p, const float *a, const float *b,
+                     const float *c, int n)
+{
+    static const char *const names[] = { "add", "sub", "mul", "div", "fma",
+                                         "max", "set1", "keep", "select" };
+    static float out[BATCH];
+    uint32_t table[8] = { 0 };
+
+    for (int op = ADD; op <= SELECT; op++) {
+        p->floats(op, a, b, c, table, out, n);
+        for (int i = 0; i < n; i++) {
+            /* SET1 shows a lane's neighbour: all lanes must be equal */
+            const float want = meaning(op, a[i], b[i], c[i]);
+
+            CHECK(same(out[i], want), "%s v_%s(%a, %a, %a) = %a, not %a",
+                  p->name, names[op], (double)a[i], (double)b[i],
+                  (double)c[i], (double)out[i], (double)want);
+        }
+    }
+}
+
+static void equal_on(const page *p, const float *a, const float *b, int n,
+                     int vl)
+{
+    static float out[BATCH];
+    uint32_t table[8] = { 0 };
+
+    p->floats(EQUAL, a, b, a, table, out, n);
+    for (int i = 0; i < n; i++) {
+        int any = 0;
+
+        for (int k = i / vl * vl; k < i / vl * vl + vl; k++)
+            any |= b[k] == a[i];
+        CHECK(out[i] == (float)any, "%s v_any_equal wrong for %a", p->name,
+              (double)a[i]);
+    }
+}
+
+static int lanes_of(const char *isa)
+{
+    return strcmp(isa, "avx512") == 0 ? 16 : strcmp(isa, "avx2") == 0 ? 8
+           : strcmp(isa, "neon") == 0 ? 4 : 1;
+}
+
+/* All triples of special values, then random bits; for fma also products
+ * that nearly cancel with the third, where a second rounding would show. */
+static void words(const page *p)
+{
+    static float a[BATCH], b[BATCH], c[BATCH];
+    rng r = { 3 };
+    int n = 0;
+
+    for (int t = 0; t < SPECIALS * SPECIALS * SPECIALS; t++) {
+        a[n] = bn_float_of(special_bits[t % SPECIALS]);
+        b[n] = bn_float_of(special_bits[t / SPECIALS % SPECIALS]);
+        c[n] = bn_float_of(special_bits[t / SPECIALS / SPECIALS]);
+        if (++n == BATCH) {
+            words_on(p, a, b, c, n);
+            equal_on(p, a, b, n, lanes_of(p->name));
+            n = 0;
+        }
+    }
+    for (int t = 0; t < 100; t++) {
+        for (int i = 0; i < BATCH; i++) {
+            a[i] = bn_float_of((uint32_t)rng_next(&r));
+            b[i] = bn_float_of((uint32_t)rng_next(&r));
+            c[i] = bn_float_of((uint32_t)rng_next(&r));
+            if (t % 4 == 1) {
+                a[i] = (float)rng_normal(&r);
+                b[i] = (float)rng_normal(&r);
+            }
+            if (t % 2)          /* c = -(a b) and a little */
+                c[i] = bn_float_of(bn_bits_of(-a[i] * b[i])
+                                   + (uint32_t)rng_below(&r, 5) - 2);
+            if (t % 4 == 2)     /* a third far below the product's last bit */
+                c[i] = a[i] * b[i] * bn_float_of((uint32_t)
+                    (127 - rng_below(&r, 60)) << 23);
+        }
+        words_on(p, a, b, c, BATCH);
+        equal_on(p, a, b, BATCH, lanes_of(p->name));
+    }
+}
+
+static void widen(const page *p)
+{
+    rng r = { 4 };
+    double sum[LANES], want[LANES];
+    float f[LANES];
+
+    for (int t = 0; t < 2000; t++) {
+        for (int i = 0; i < LANES; i++) {
+            sum[i] = want[i] = rng_normal(&r) * (double)rng_below(&r, 1 << 30);
+            f[i] = t < 2 ? bn_float_of(special_bits[t * LANES + i])
+                         : bn_float_of((uint32_t)rng_next(&r));
+            want[i] += (double)f[i];
+        }
+        p->widen(sum, f, LANES);
+        for (int i = 0; i < LANES; i++)
+            CHECK(want[i] != want[i] ? sum[i] != sum[i] : sum[i] == want[i],
+                  "%s v_widen_add(%a)", p->name, (double)f[i]);
+    }
+}
+
+/* word[t mod 8] + (t << 20), for every low byte and many words. */
+static void pow2(const page *p)
+{
+    static float t[BATCH], out[BATCH];
+    uint32_t table[8];
+    rng r = { 5 };
+
+    for (int k = 0; k < 50; k++) {
+        for (int j = 0; j < 8; j++)
+            table[j] = (uint32_t)rng_next(&r);
+        for (int i = 0; i < BATCH; i++)
+            t[i] = bn_float_of(k ? 0x4B400000u - 512 + (uint32_t)i
+                                 : (uint32_t)rng_next(&r));
+        p->floats(POW2, t, t, t, table, out, BATCH);
+        for (int i = 0; i < BATCH; i++) {
+            const uint32_t bits = bn_bits_of(t[i]);
+            const uint32_t want = table[bits % 8] + bits * (1u << 20);
+
+            CHECK(same(out[i], bn_float_of(want)), "%s v_pow2 at %08x",
+                  p->name, (unsigned)bits);
+        }
+    }
+}
+
+/* ---- Conversions, from the formats' definition -------------------------- */
+
+typedef struct format {
+    const char *name;
+    int load, store;
+    int fraction, emin, emax;   /* bits; exponents of normal numbers */
+    uint16_t infinity, nan;
+} format;
+
+static const format formats[2] = {
+    { "bf16", LOAD_BF16, STORE_BF16, 7, -126, 127, 0x7F80, 0x7FC0 },
+    { "f16", LOAD_F16, STORE_F16, 10, -14, 15, 0x7C00, 0x7E00 },
+};
+
+static double value_of(const format *f, uint16_t h)
+{
+    const int e = (h & 0x7FFF) >> f->fraction;
+    const int m = h & ((1 << f->fraction) - 1);
+    const double x = e == 0 ? ldexp(m, f->emin - f->fraction)
+        : ldexp((1 << f->fraction) + m, e - 1 + f->emin - f->fraction);
+
+    if ((h & 0x7FFF) >= f->infinity)
+        return m ? BN_NAN : h & 0x8000 ? -BN_INF : BN_INF;
+    return h & 0x8000 ? -x : x;
+}
+
+/* Nearest, ties to even: count the format's last places in |x|. */
+static uint16_t nearest(const format *f, float x)
+{
+    const uint16_t sign = signbit(x) ? 0x8000 : 0;
+    const double a = fabs((double)x);
+    double n;
+    int e;
+
+    if (x != x)
+        return f->nan;
+    if (isinf(x))
+        return sign | f->infinity;
+    frexp(a, &e);
+    e = a == 0 || e - 1 < f->emin ? f->emin : e - 1;
+    n = nearbyint(ldexp(a, f->fraction - e));
+    if (e == f->emax && n == ldexp(1, f->fraction + 1))
+        return sign | f->infinity;
+    if (e > f->emax)
+        return sign | f->infinity;
+    /* a carry out of the fraction steps the exponent by itself */
+    return (uint16_t)(sign | (uint16_t)((int)n
+                      + ((e - f->emin) << f->fraction)));
+}
+
+static void load_halves(const page *p)
+{
+    static uint16_t h[65536];
+    static float x[65536];
+
+    for (int k = 0; k < 2; k++) {
+        const format *f = formats + k;
+
+        for (int i = 0; i < 65536; i++)
+            h[i] = (uint16_t)i;
+        p->halves(f->load, x, h, 65536);
+        for (int i = 0; i < 65536; i++)
+            CHECK(same(x[i], (float)value_of(f, h[i])), "%s v_load_%s(%04x)",
+                  p->name, f->name, (unsigned)h[i]);
+    }
+}
+
+/* The floats to convert. NaN: the kernels store the canonical one alone. */
+typedef struct floats {
+    float x[BATCH];
+    uint16_t want[2][BATCH];
+    int n;
+} floats;
+
+static void store_flush(floats *s)
+{
+    static uint16_t h[BATCH];
+
+    for (int i = 0; i < s->n; i++)
+        for (int k = 0; k < 2; k++)
+            s->want[k][i] = nearest(formats + k, s->x[i]);
+    FOR_EACH_ISA(isa) {
+        const page *p = page_of(isa);
+
+        for (int k = 0; k < 2; k++) {
+            p->halves(formats[k].store, s->x, h, (s->n + 15) / 16 * 16);
+            for (int i = 0; i < s->n; i++)
+                CHECK(h[i] == s->want[k][i], "%s v_store_%s(%a) = %04x, not "
+                      "%04x", isa, formats[k].name, (double)s->x[i],
+                      (unsigned)h[i], (unsigned)s->want[k][i]);
+        }
+    }
+    s->n = 0;
+}
+
+static void store_one(floats *s, uint32_t bits)
+{
+    const float x = bn_float_of(bits);
+
+    if (x != x && bits != 0x7FC00000)
+        return;
+    s->x[s->n++] = x;
+    if (s->n == BATCH)
+        store_flush(s);
+}
+
+static void store_halves(int all)
+{
+    static const uint32_t low16[] = { 0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF };
+    static const uint32_t low13[] = { 0, 1, 0xFFF, 0x1000, 0x1001, 0x1FFF };
+    static floats s;
+    rng r = { 6 };
+
+    s.n = 0;
+    for (uint64_t i = 0; all && i < UINT64_C(1) << 32; i++)
+        store_one(&s, (uint32_t)i);
+    for (uint32_t i = 0; i < 65536; i++)            /* bf16's ties */
+        for (int k = 0; k < 6; k++)
+            store_one(&s, i << 16 | low16[k]);
+    for (uint32_t i = 0; i < 1 << 19; i += 3)       /* f16's: normal, */
+        for (int k = 0; k < 6; k++)
+            store_one(&s, i << 13 | low13[k]);
+    for (int i = 0; i < 2048; i++)                  /* and denormal */
+        for (int k = -1; k <= 1; k++) {
+            const float tie = (float)ldexp(i + 0.5, -24);
+
+            store_one(&s, bn_bits_of(tie) + (uint32_t)k);
+            store_one(&s, bn_bits_of(-tie) + (uint32_t)k);
+        }
+    for (int i = 0; i < 300000; i++)
+        store_one(&s, (uint32_t)rng_next(&r));
+    store_flush(&s);
+}
+
+/* A NaN of any payload, which only a caller's logits can hold: it loads as a
+ * NaN everywhere, and scalar's conversions give back the canonical one. */
+static void nans(void)
+{
+    for (uint32_t i = 1; i < 1 << 23; i = i * 3 + 1)
+        for (uint32_t sign = 0; sign < 2; sign++) {
+            const float x = bn_float_of(sign << 31 | 0x7F800000 | i);
+
+            CHECK(bn_to_bf16(x) == 0x7FC0 && bn_to_f16(x) == 0x7E00,
+                  "NaN %08x", (unsigned)bn_bits_of(x));
+        }
+}
+
+/* ---- The exponential ---------------------------------------------------- */
+
+typedef struct worst { double error, at; } worst;
+
+/* Relative error in u = 2^-24 of unscale * e against exp(x - c), libm's, where
+ * the table's reference is c = k ln 2 in the kernels' own ln 2. bound: next to
+ * c; exp.h allows 0.05 u more for each unit of distance. */
+static void exp_on(const page *p, const uint32_t *table, double unscale,
+                   const float *x, int n, int k, double bound, worst *w)
+{
+    static float e[BATCH];
+
+    p->floats(EXP, x, x, x, table, e, n);
+    for (int i = 0; i < n; i++) {
+        const double d = (double)x[i] - k * BN_LN2_F32;
+        const double error = fabs((double)e[i] * unscale / exp(d) - 1)
+                             * 0x1p24;
+        const double allowed = bound + 0.05 * fabs(d);
+
+        CHECK(error <= allowed, "%s exp(%a) is %.3f u wrong, not %.3f",
+              p->name, (double)x[i], error, allowed);
+        if (error - 0.05 * fabs(d) > w->error) {
+            w->error = error - 0.05 * fabs(d);
+            w->at = (double)x[i];
+        }
+    }
+}
+
+/* The floats from -104 to 0, then as far as the reduction is exact. The sums'
+ * table is one rounding better than the gradients', whose eight words are
+ * rounded by themselves. */
+static void exponential(const page *p, uint32_t step)
+{
+    static float x[BATCH];
+    worst sums = { 0, 0 }, products = { 0, 0 };
+    uint32_t sum_table[8], product_table[8];
+    rng r = { 7 };
+    int n = 0;
+
+    bn_table_for_sum(sum_table, -40);
+    bn_table_for_product(product_table, 1, 40);
+    for (uint64_t bits = 0x80000000u; bits <= 0xC2D00000u; bits += step) {
+        x[n++] = bn_float_of((uint32_t)bits);
+        if (n == BATCH) {
+            exp_on(p, sum_table, BN_POW8_UNSCALE, x, n, -40, 1.5, &sums);
+            exp_on(p, product_table, 1, x, n, -40, 2.5, &products);
+            n = 0;
+        }
+    }
+    for (int i = 0; i < 4000; i++) {
+        const int k = (int)rng_below(&r, 187000) - 93500;
+        const double span = i % 2 ? 4 : 160;
+
+        for (n = 0; n < LANES; n++)
+            x[n] = (float)((k + span * (rng_uniform(&r) - 0.75))
+                           * BN_LN2_F32);
+        bn_table_for_sum(sum_table, k);
+        exp_on(p, sum_table, BN_POW8_UNSCALE, x, n, k, 1.5, &sums);
+    }
+    printf("%-7s exp: %.3f u (at %a) and 0.05 u |x - c|; with a gradient's "
+           "table %.3f u\n", p->name, sums.error, sums.at, products.error);
+}
+
+static void exponential_special(const page *p)
+{
+    const float x[LANES] = { BN_NAN_F32, -BN_NAN_F32, 0, -0.0f };
+    float out[LANES];
+    uint32_t unit[8];
+
+    bn_table_for_product(unit, 1, 0);
+    p->floats(EXP, x, x, x, unit, out, LANES);
+    CHECK(out[0] != out[0] && out[1] != out[1], "%s exp(NaN)", p->name);
+    CHECK(out[2] == 1 && out[3] == 1, "%s exp(0)", p->name);
+}
+
+/* tanh and sech^2 in u. The softcap's promise rests on tanh's absolute error;
+ * its relative one stays small too, all the way down. */
+static void hyperbolic(const page *p)
+{
+    static float x[BATCH], t[BATCH], s[BATCH];
+    double worst_t = 0, worst_a = 0, worst_s = 0;
+    uint32_t unit[8];
+    rng r = { 8 };
+
+    bn_table_for_product(unit, 1, 0);
+    for (int k = 0; k < 300; k++) {
+        for (int i = 0; i < BATCH; i++)
+            x[i] = (float)((rng_next(&r) & 1 ? 1 : -1) * exp(k < 150
+                ? rng_uniform(&r) * 80 - 76 : rng_uniform(&r) * 7 - 4));
+        p->floats(TANH, x, x, x, unit, t, BATCH);
+        p->floats(SECH2, x, x, x, unit, s, BATCH);
+        for (int i = 0; i < BATCH; i++) {
+            const double w = (double)x[i], c = cosh(w);
+            const double ea = fabs((double)t[i] - tanh(w)) * 0x1p24;
+            const double et = ea / fabs(tanh(w));
+            const double es = fabs((double)s[i] * c * c - 1) * 0x1p24;
+
+            CHECK(ea <= 4 && et <= 25, "%s tanh(%a) is %.3f u wrong, or %.3f "
+                  "of its size", p->name, w, ea, et);
+            CHECK(es <= 7 || fabs(w) > 40, "%s sech^2(%a) is %.3f u wrong",
+                  p->name, w, es);
+            worst_t = et > worst_t ? et : worst_t;
+            worst_a = ea > worst_a ? ea : worst_a;
+            worst_s = es > worst_s && fabs(w) <= 40 ? es : worst_s;
+        }
+    }
+    printf("%-7s tanh: %.3f u of 1, %.3f u of itself; sech^2: %.3f u\n",
+           p->name, worst_a, worst_t, worst_s);
+}
+
+/* NaN stays NaN, infinities saturate, and the sign is the argument's. */
+static void hyperbolic_special(const page *p)
+{
+    const float x[LANES] = { BN_NAN_F32, BN_INF_F32, -BN_INF_F32, 0, -0.0f,
+                             1e38f, -1e38f, 1e-40f, -1e-40f, 200, -200 };
+    float t[LANES];
+    uint32_t unit[8];
+
+    bn_table_for_product(unit, 1, 0);
+    p->floats(TANH, x, x, x, unit, t, LANES);
+    CHECK(t[0] != t[0], "%s tanh(NaN)", p->name);
+    CHECK(t[1] == 1 && t[2] == -1 && t[5] == 1 && t[6] == -1 && t[9] == 1
+          && t[10] == -1,
+          "%s tanh saturates", p->name);
+    CHECK(t[3] == 0 && t[4] == 0, "%s tanh(0)", p->name);
+}
+
+/* Every page's functions on one set of inputs, bit for bit. */
+static void same_as_scalar(const page *p)
+{
+    static float x[BATCH], here[BATCH], there[BATCH];
+    uint32_t unit[8];
+    rng r = { 9 };
+
+    bn_table_for_product(unit, 1, 0);
+    for (int k = 0; k < 300; k++) {
+        for (int i = 0; i < BATCH; i++)
+            x[i] = k < 100 ? bn_float_of((uint32_t)rng_next(&r))
+                           : (float)(rng_normal(&r) * (k < 200 ? 30 : 1));
+        for (int op = EXP; op <= SECH2; op++) {
+            p->floats(op, x, x, x, unit, here, BATCH);
+            pages[0].floats(op, x, x, x, unit, there, BATCH);
+            for (int i = 0; i < BATCH; i++)
+                CHECK(same(here[i], there[i]), "%s differs from scalar in "
+                      "function %d of %a", p->name, op, (double)x[i]);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
+
+    FOR_EACH_ISA(isa) {
+        const page *p = page_of(isa);
+
+        words(p);
+        widen(p);
+        pow2(p);
+        load_halves(p);
+        exponential(p, all ? 1 : 1013);
+        exponential_special(p);
+        hyperbolic(p);
+        hyperbolic_special(p);
+        same_as_scalar(p);
+    }
+    store_halves(all);
+    nans();
+    return test_end();
+}

@@ -1,0 +1,473 @@
+/* The same bits everywhere: one number for a corpus of several thousand rows.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * The corpus has every loss and option, every type, V at every edge, NaN,
+ * infinities, denormals, masked tokens, far leaders and huge logits. Each
+ * batch is run again in place, at odd addresses and other strides (E33 of
+ * EDGES.md), stage by stage, and with other numbers of threads (E90, E91),
+ * and must give the same bits; the whole corpus must give the same hash on
+ * every instruction set, compiler, optimisation level and architecture. So it
+ * is made of integers and of exact operations alone.
+ *
+ * When the bits change on purpose, run this program, put the hash of its last
+ * line here, and add a line to the CHANGELOG: users compare bits too. */
+#define SAME_BITS_HASH UINT64_C(0x0000000000000000)
+
+#include "fixture.h"
+
+enum {
+    BATCHES = 560, MAX_N = 12, MAX_S = 6, PAD = 9,
+    ROOM = 3 * (50257 + 2 * PAD) + 64, WORK = 1 << 14
+};
+
+typedef struct batch {
+    bnfloss_layout layout;
+    bnfloss_spec spec;
+    bnfloss_inputs inputs;
+    int64_t N, V, S;
+    int64_t label[MAX_N], seq_start[MAX_S + 1];
+    int8_t side[MAX_S];
+    float ref[MAX_N], weight[MAX_N];
+    int use_inputs;
+} batch;
+
+/* How a batch is laid out and called. */
+typedef struct way {
+    const char *name;
+    int in_place, staged;
+    int64_t shift, pad, grad_pad;   /* elements */
+    int32_t threads;
+} way;
+
+static uint32_t source[3 * 50257 + 64];     /* the logits as float bits */
+static float logits[ROOM], grad[ROOM];
+static bnfloss_row state[MAX_N];
+static unsigned char work[WORK];
+static uint64_t state_hash;
+
+/* ---- Hash --------------------------------------------------------------- */
+
+/* FNV-1a over words, folded so that high bits reach low ones. */
+static void hash_add(uint64_t *h, uint64_t x)
+{
+    *h = (*h ^ x) * UINT64_C(1099511628211);
+    *h ^= *h >> 32;
+}
+
+static void hash_double(uint64_t *h, double x)
+{
+    uint64_t b;
+
+    memcpy(&b, &x, sizeof b);
+    hash_add(h, b);
+}
+
+#define HASH_START UINT64_C(14695981039346656037)
+
+/* ---- The corpus --------------------------------------------------------- */
+
+/* Float bits of random sign and fraction, exponents from .. to. */
+static uint32_t random_bits(rng *r, int from, int to)
+{
+    const uint64_t x = rng_next(r);
+    const uint32_t e = (uint32_t)(127 + from + (int)(x >> 32)
+                                  % (to - from + 1));
+
+    return (uint32_t)(x & 0x807FFFFF) | e << 23;
+}
+
+#define MINUS_INF 0xFF800000u
+
+/* One row of V logits with label y. */
+static void make_row(rng *r, uint32_t *z, int64_t V, int64_t y, int wild)
+{
+    const int what = (int)rng_below(r, wild ? 16 : 10);
+    const int64_t at = rng_below(r, V);
+    const uint32_t equal = random_bits(r, -3, 4);
+    const int offset = (int)rng_below(r, 17);
+
+    for (int64_t j = 0; j < V; j++) {
+        switch (what) {
+        case 0: z[j] = random_bits(r, -6, 3); break;
+        case 1: z[j] = bits_of((float)(rng_below(r, 321) - 160) / 16); break;
+        case 2: z[j] = random_bits(r, -20, 1); break;
+        case 3: z[j] = equal; break;
+        case 4: z[j] = bits_of((float)(j * 64 / V)); break;     /* rising */
+        case 5: z[j] = bits_of((float)(64 - j * 64 / V)); break;
+        case 6: z[j] = rng_below(r, 4) ? random_bits(r, -4, 3) : MINUS_INF;
+                break;
+        case 7: z[j] = bits_of((float)(8192 + 8 * offset
+                               + (int)rng_below(r, 5))); break;
+        case 8: z[j] = bits_of((float)(rng_below(r, 3) - 70)); break;
+        case 9: z[j] = random_bits(r, -5, 5); break;
+        case 10: z[j] = random_bits(r, 13, 18); break;          /* far */
+        case 11: z[j] = random_bits(r, 30, 127); break;         /* huge */
+        case 12: z[j] = (uint32_t)(rng_next(r) & 0x807FFFFF); break;
+        case 13: z[j] = MINUS_INF; break;
+        default: z[j] = random_bits(r, -4, 3); break;
+        }
+    }
+    if (what == 8)                                  /* p next to 1 */
+        z[y] = bits_of((float)(int)rng_below(r, 40));
+    if (what == 9 || what == 13)                    /* one leads, or lives */
+        z[at] = bits_of(48.0f + (float)offset);
+    if (what == 14)                                 /* NaN, infinities */
+        z[at] = (uint32_t)(rng_next(r) & 0x807FFFFF) | 0x7F800000;
+    if (what == 15)                                 /* the label is masked */
+        z[y] = MINUS_INF;
+}
+
+static int64_t pick_vocab(rng *r, int b)
+{
+    static const uint16_t edges[] = { 255, 256, 257, 511, 512, 513, 1023, 1024,
+                                      1025, 2047, 2048, 2049, 2111, 4095, 4096,
+                                      4097, 6145 };
+    static const uint16_t wide[] = { 16383, 16384, 16385, 32768, 32773,
+                                     50257 };
+
+    if (b < 150)
+        return b + 1;
+    if (b % 100 == 0)
+        return wide[b / 100 % 6];
+    if (b % 8 == 0)
+        return edges[b / 8 % 17];
+    return 1 + rng_below(r, 300);
+}
+
+static void make_options(rng *r, batch *b)
+{
+    bnfloss_layout *l = &b->layout;
+    bnfloss_spec *s = &b->spec;
+    static const float scales[] = { 0, 0.5f, 1.5f, 0.0625f, 3 };
+    static const float caps[] = { 0, 30, 5, 0.75f };
+
+    l->logit_scale = rng_below(r, 3) ? 0 : scales[rng_below(r, 5)];
+    l->softcap = rng_below(r, 3) ? 0 : caps[rng_below(r, 4)];
+    l->flags = rng_below(r, 4) ? 0 : BNFLOSS_ENTROPY;
+    l->flags |= rng_below(r, 6) ? 0u : (uint32_t)BNFLOSS_ACCUMULATE;
+    if (!rng_below(r, 5))
+        s->loss_scale = (double)(1 + rng_below(r, 9000)) / 8;
+    if (!rng_below(r, 5)) {
+        s->divisor = BNFLOSS_DIV_GIVEN;
+        s->divisor_value = (double)(1 + rng_below(r, 90)) / 4;
+    } else if (!rng_below(r, 3)) {
+        s->divisor = b->inputs.pairing ? BNFLOSS_DIV_PAIRS
+                                       : BNFLOSS_DIV_TOKENS;
+    }
+    if (s->kind != BNFLOSS_DPO && !rng_below(r, 3))
+        s->token_norm = (uint32_t)(1 + rng_below(r, 3));
+    if (s->kind == BNFLOSS_DPO) {
+        s->beta = (float)(1 + rng_below(r, 40)) / 64;
+        s->flip_prob = rng_below(r, 3) ? 0 : (float)rng_below(r, 9) / 16;
+    }
+    if (s->kind == BNFLOSS_BNF && !rng_below(r, 3))
+        s->eps = (float)rng_below(r, 100) / 16384;
+    if (s->kind == BNFLOSS_SFT) {
+        s->flags = rng_below(r, 4) ? 0 : BNFLOSS_DFT;
+        if (!s->flags && !rng_below(r, 3))
+            l->label_smoothing = (float)(1 + rng_below(r, 16)) / 16;
+        if (!s->flags && !rng_below(r, 3))
+            l->z_loss = (float)(1 + rng_below(r, 9)) / 1024;
+    }
+}
+
+static void make_sequences(rng *r, batch *b)
+{
+    b->S = b->N > 3 ? 2 * (1 + rng_below(r, MAX_S / 2)) : 2;
+    b->seq_start[0] = 0;
+    for (int64_t s = 1; s < b->S; s++)
+        b->seq_start[s] = b->N * s / b->S;
+    b->seq_start[b->S] = b->N;
+    b->inputs.pairing = b->spec.kind == BNFLOSS_DPO || rng_below(r, 2)
+                            ? (uint32_t)(1 + rng_below(r, 2)) : 0;
+    for (int64_t s = 0; s < b->S; s++)
+        b->side[s] = b->inputs.pairing == BNFLOSS_PAIRS_HALVES
+                         ? (s < b->S / 2 ? 1 : -1)
+                     : b->inputs.pairing ? (s % 2 ? -1 : 1)
+                     : (rng_below(r, 2) ? 1 : -1);
+    b->inputs.sequences = b->S;
+    b->inputs.seq_start = b->seq_start;
+    b->inputs.side = b->side;
+    b->inputs.ref_logp = b->ref;
+    b->inputs.row_weight = rng_below(r, 2) ? b->weight : NULL;
+    b->use_inputs = b->spec.kind != BNFLOSS_SFT || rng_below(r, 3) > 0;
+}
+
+static void make_batch(batch *b, int number)
+{
+    rng r = { (uint64_t)number * UINT64_C(0x2545F4914F6CDD1D) + 11 };
+    const int wild = number % 3 == 0;
+
+    memset(b, 0, sizeof *b);
+    b->V = pick_vocab(&r, number);
+    b->N = b->V > 10000 ? 2 : b->V > 1000 ? 1 + rng_below(&r, 4)
+                                          : 1 + rng_below(&r, MAX_N);
+    bnfloss_spec_init(&b->spec, (uint32_t)(1 + number % 3));
+    b->layout.struct_size = sizeof b->layout;
+    b->inputs.struct_size = sizeof b->inputs;
+    b->layout.logits_type = (uint32_t)rng_below(&r, 3);
+    b->layout.grad_type = rng_below(&r, 2) ? b->layout.logits_type
+                                           : (uint32_t)rng_below(&r, 3);
+    b->layout.label_type = (uint32_t)rng_below(&r, 2);
+    b->layout.rows = b->N;
+    b->layout.vocab = b->V;
+    make_sequences(&r, b);
+    make_options(&r, b);
+    if (b->spec.divisor == BNFLOSS_DIV_PAIRS && !b->use_inputs)
+        b->spec.divisor = BNFLOSS_DIV_TOKENS;
+    for (int64_t i = 0; i < b->N; i++) {
+        b->label[i] = rng_below(&r, b->V);
+        make_row(&r, source + i * b->V, b->V, b->label[i], wild);
+        if (!rng_below(&r, 9))
+            b->label[i] = -1 - rng_below(&r, 100);
+        b->ref[i] = rng_below(&r, 12)
+                        ? -(float)rng_below(&r, 9000) / 1024
+                    : rng_below(&r, 2) ? 0x1p-7f : float_of(MINUS_INF);
+        b->weight[i] = (float)(rng_below(&r, 17) - 4) / 8;
+    }
+}
+
+/* ---- One call ----------------------------------------------------------- */
+
+typedef struct outputs {
+    bnfloss_outputs s;
+    float logp[MAX_N], rest[MAX_N], entropy[MAX_N], dlogp[MAX_N];
+    float row_loss[MAX_N];
+    int32_t argmax[MAX_N];
+    double seq_logp[MAX_S], seq_loss[MAX_S];
+} outputs;
+
+static void make_outputs(outputs *o, int entropy)
+{
+    memset(o, 0, sizeof *o);
+    o->s.struct_size = sizeof o->s;
+    o->s.logp = o->logp;
+    o->s.rest = entropy ? o->rest : NULL;
+    o->s.entropy = entropy ? o->entropy : NULL;
+    o->s.argmax = o->argmax;
+    o->s.dlogp = o->dlogp;
+    o->s.row_loss = o->row_loss;
+    o->s.seq_logp = o->seq_logp;
+    o->s.seq_loss = o->seq_loss;
+}
+
+static void put_labels(const batch *b, const way *w, void *labels)
+{
+    for (int64_t i = 0; i < b->N; i++) {
+        /* the stages know a row of weight 0 by its label */
+        const int64_t y = w->staged && b->use_inputs && b->inputs.row_weight
+                          && b->weight[i] == 0 ? -7 : b->label[i];
+
+        if (b->layout.label_type == BNFLOSS_I64)
+            memcpy((char *)labels + i * 8, &y, 8);
+        else
+            ((int32_t *)labels)[i] = (int32_t)y;
+    }
+}
+
+static void put_logits(const batch *b, void *z, int64_t stride)
+{
+    for (int64_t i = 0; i < b->N; i++)
+        for (int64_t j = 0; j < b->V; j++)
+            elem_put(b->layout.logits_type, z, i * stride + j,
+                     float_of(source[i * b->V + j]));
+}
+
+static uint64_t hash_result(const bnfloss_result *r)
+{
+    const double metric[] = {
+        r->loss, r->divisor, r->rewards_chosen, r->rewards_rejected,
+        r->rewards_margins, r->rewards_accuracies, r->logps_chosen,
+        r->logps_rejected, r->entropy, r->token_accuracy, r->bnf_coefficient,
+        r->bnf_full_share
+    };
+    const int64_t count[] = {
+        r->where, r->tokens, r->sequences, r->pairs, r->empty_sequences,
+        r->nan_rows, r->nan_pairs, r->clamped_logps, r->zero_refs
+    };
+    uint64_t h = HASH_START;
+
+    for (size_t i = 0; i < sizeof metric / sizeof *metric; i++)
+        hash_double(&h, metric[i]);
+    for (size_t i = 0; i < sizeof count / sizeof *count; i++)
+        hash_add(&h, (uint64_t)count[i]);
+    return h;
+}
+
+static uint64_t hash_call(const batch *b, const outputs *o,
+                          const bnfloss_result *r, const void *g,
+                          int64_t stride)
+{
+    const int wide = b->layout.grad_type == BNFLOSS_F32;
+    uint64_t h = hash_result(r);
+
+    for (int64_t i = 0; i < b->N; i++) {
+        hash_add(&h, bits_of(o->logp[i]));
+        hash_add(&h, bits_of(o->rest[i]));
+        hash_add(&h, bits_of(o->entropy[i]));
+        hash_add(&h, bits_of(o->dlogp[i]));
+        hash_add(&h, bits_of(o->row_loss[i]));
+        hash_add(&h, (uint32_t)o->argmax[i]);
+        for (int64_t j = i * stride; j < i * stride + b->V; j++) {
+            uint16_t half;
+            uint32_t word;
+
+            memcpy(&half, (const char *)g + j * 2, wide ? 0 : 2);
+            memcpy(&word, (const char *)g + j * 4, wide ? 4 : 0);
+            hash_add(&h, wide ? word : half);
+        }
+    }
+    for (int64_t s = 0; s < b->S; s++) {
+        hash_double(&h, o->seq_logp[s]);
+        hash_double(&h, o->seq_loss[s]);
+    }
+    return h;
+}
+
+static void hash_states(const batch *b)
+{
+    for (int64_t i = 0; i < b->N; i++) {
+        const bnfloss_row *x = state + i;
+
+        hash_double(&state_hash, x->leader);
+        hash_double(&state_hash, x->sum);
+        hash_double(&state_hash, x->dot);
+        hash_double(&state_hash, x->label);
+        hash_double(&state_hash, x->shift);
+        hash_double(&state_hash, x->finite);
+        hash_add(&state_hash, (uint64_t)x->leader_id);
+        hash_add(&state_hash, x->flags);
+    }
+}
+
+static void stages(const bnfloss_layout *l, const batch *b, const void *z,
+                   const void *labels, void *g, outputs *o,
+                   bnfloss_result *r)
+{
+    const bnfloss_inputs *in = b->use_inputs ? &b->inputs : NULL;
+    bnfloss_layout with = *l;
+    float d[MAX_N];
+
+    /* bnfloss_run() takes BNF's sum unasked */
+    with.flags |= b->spec.kind == BNFLOSS_BNF ? BNFLOSS_ENTROPY : 0u;
+    CHECK(bnfloss_forward(&with, z, labels, 0, b->N / 2, state, &o->s, NULL)
+          == BNFLOSS_OK
+          && bnfloss_forward(&with, z, labels, b->N / 2, b->N, state, &o->s,
+                             NULL) == BNFLOSS_OK, "forward");
+    CHECK(bnfloss_loss(&b->spec, in, b->N, state, NULL, NULL, d, &o->s, work,
+                       sizeof work, r) == BNFLOSS_OK, "loss");
+    CHECK(bnfloss_backward(l, z, labels, 0, b->N, state, d, g, NULL)
+          == BNFLOSS_OK, "backward");
+    hash_states(b);
+}
+
+static uint64_t call(const batch *b, const way *w)
+{
+    bnfloss_layout l = b->layout;
+    bnfloss_result r;
+    outputs o;
+    int64_t labels[MAX_N];
+    char *z = (char *)logits + w->shift * (int64_t)elem_size(l.logits_type);
+    char *g = w->in_place ? z : (char *)grad
+              + w->shift * (int64_t)elem_size(l.grad_type);
+
+    memset(&r, 0, sizeof r);
+    r.struct_size = sizeof r;
+    l.logits_stride = b->V + w->pad;
+    l.grad_stride = w->in_place ? l.logits_stride : b->V + w->grad_pad;
+    put_logits(b, z, l.logits_stride);
+    put_labels(b, w, labels);
+    make_outputs(&o, b->V % 3 == 0);
+    for (int64_t j = 0; j < b->N * l.grad_stride && !w->in_place; j++)
+        elem_put(l.grad_type, g, j, (float)(j % l.grad_stride % 7) / 4);
+    if (w->staged)
+        stages(&l, b, z, labels, g, &o, &r);
+    else
+        CHECK(bnfloss_run(&l, &b->spec, b->use_inputs ? &b->inputs : NULL, z,
+                          labels, g, &o.s, work, sizeof work, w->threads, &r)
+              == BNFLOSS_OK, "run");
+    return hash_call(b, &o, &r, g, l.grad_stride);
+}
+
+/* ---- Every way must give the same --------------------------------------- */
+
+static const way ways[] = {
+    { "plainly", 0, 0, 0, 0, 0, 1 },
+    { "in place", 1, 0, 0, 0, 0, 1 },
+    { "off by one element", 0, 0, 1, 0, 0, 1 },
+    { "off and in place", 1, 0, 3, 5, 5, 1 },
+    { "at other strides", 0, 0, 0, 3, PAD, 1 },
+    { "stage by stage", 0, 1, 0, 0, 1, 1 },
+    { "as threads like", 0, 0, 1, 1, 0, 0 },
+};
+
+static int can(const batch *b, const way *w)
+{
+    return !w->in_place || (b->layout.logits_type == b->layout.grad_type
+                            && !(b->layout.flags & BNFLOSS_ACCUMULATE));
+}
+
+static uint64_t every_way(const batch *b, int number, const char *isa)
+{
+    const uint64_t h = call(b, ways);
+    const int wide = b->V > BNFLOSS_CHUNK;
+
+    for (size_t k = 1; k < sizeof ways / sizeof *ways; k++)
+        if (can(b, ways + k) && (ways[k].threads == 1 || number % 4 == 1))
+            CHECK(call(b, ways + k) == h, "batch %d, V = %d: other bits %s "
+                  "(%s)", number, (int)b->V, ways[k].name, isa);
+    for (int32_t t = 2; t <= 16; t++) {
+        way w = { "with threads", 0, 0, 0, 0, 0, 1 };
+
+        w.threads = t;          /* more than there are cores, so a few do */
+        if (number % 4 && !wide)
+            continue;
+        if (wide ? (t + number / 100) % 4 != 0 : number / 4 % 15 + 2 != t)
+            continue;
+        CHECK(call(b, &w) == h, "batch %d, V = %d: other bits with %d threads"
+              " (%s)", number, (int)b->V, (int)t, isa);
+    }
+    return h;
+}
+
+static uint64_t corpus(const char *isa, int64_t *rows)
+{
+    uint64_t h = HASH_START;
+    batch b;
+
+    *rows = 0;
+    state_hash = HASH_START;
+    for (int number = 0; number < BATCHES; number++) {
+        make_batch(&b, number);
+        hash_add(&h, every_way(&b, number, isa));
+        *rows += b.N;
+    }
+    hash_add(&h, state_hash);
+    return h;
+}
+
+int main(void)
+{
+    uint64_t first = 0;
+    int64_t rows = 0;
+    int failed;
+
+#ifndef BNFLOSS_OPENMP
+    test_skip("several threads: built without BNFLOSS_OPENMP");
+#endif
+    FOR_EACH_ISA(isa) {
+        const uint64_t h = corpus(isa, &rows);
+
+        if (first == 0)
+            first = h;
+        CHECK(h == first, "hash %016llx on %s", (unsigned long long)h, isa);
+    }
+    CHECK(rows > 3000, "only %d rows", (int)rows);
+    CHECK(first == SAME_BITS_HASH, "hash %016llx, not %016llx: the bits have "
+          "changed", (unsigned long long)first,
+          (unsigned long long)SAME_BITS_HASH);
+    failed = test_end();
+    printf("hash %016llx\n", (unsigned long long)first);
+    return failed;
+}
