@@ -17,7 +17,7 @@ enum { BN_LANES = 16, BN_GROUP = 64, BN_FLUSH = 4, BN_BLOCK = 32 };
 /* What happens to a logit before the softmax: z' of bnfloss.h. */
 typedef struct bn_map {
     float scale, softcap, inner;    /* inner = scale / softcap */
-    uint32_t unit[8];               /* exponential's table for factor 1 */
+    uint32_t unit[8];               /* exponential's table for tanh */
 } bn_map;
 
 /* z' as a kernel sees it where nothing happens to z: the fast path. */
@@ -76,6 +76,7 @@ static const float bn_pow8[8] = {
     0x1.89cb7cp+0f, 0x1.ad6fb4p+0f, 0x1.d44dbcp+0f, 0x1.feb052p+0f
 };
 #define BN_POW8_UNSCALE 0x1.d6b62955437abp-1
+#define BN_POW8_FACTOR 0x1.16747cp+0f       /* of the table alone, as a float */
 
 /* e^x / 2^k times the table's own factor, for sums. */
 static void bn_table_for_sum(uint32_t table[8], int32_t k)

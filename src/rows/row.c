@@ -19,7 +19,7 @@ static bn_map bn_map_of(const bn_view *w)
     map.scale = w->scale;
     map.softcap = w->softcap;
     map.inner = w->softcap > 0 ? bn_inner(w->scale, w->softcap) : 0;
-    bn_table_for_product(map.unit, 1, 0);
+    bn_table_for_sum(map.unit, 0);
     return map;
 }
 
@@ -249,7 +249,7 @@ typedef struct bn_row_plan {
     bn_coefficients k;
     float fill;                 /* where the whole row is one number: */
     int filled;                 /*   0 or NaN */
-    double label;               /* the label's gradient without dz'/dz */
+    double label, leader;       /* gradients of these two without dz'/dz */
 } bn_row_plan;
 
 /* p of the leader, e^(leader - lse), without the rounding of lse. */
@@ -267,7 +267,7 @@ static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
                              float dlogp, bn_row_plan *plan)
 {
     const double d = (double)dlogp;
-    double lse, base, pull = 1, uniform = 0;
+    double lse, base, share, pull = 1, uniform = 0;
 
     plan->filled = 1;
     plan->fill = 0;
@@ -283,22 +283,59 @@ static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
         pull = 1 + 2 * (double)x->z_loss * lse;
     if (x->label_smoothing > 0)
         uniform = d * (double)x->label_smoothing / bn_row_finite(x);
-    bn_coefficients_for(&plan->k, &s->map, base,
-                        -d * pull * bn_leader_share(x), uniform);
+    share = -d * pull * bn_leader_share(x);
+    bn_coefficients_for(&plan->k, &s->map, base, share, uniform);
     plan->k.accumulate = s->view->accumulate;
     plan->label = bn_label_gradient(x, d, lse);
+    plan->leader = share + uniform;
 }
 
-/* The columns [from, to) of a row that has a plan. */
+/* A column whose gradient is known in double: what has to be read before the
+ * sweep, which may be in place, and written after it. */
+typedef struct bn_alone {
+    int64_t at;                 /* -1: not among these columns */
+    double slope;
+    float old;
+} bn_alone;
+
+static bn_alone bn_alone_read(const bn_sweep *s, const void *row,
+                              const void *grad, int64_t at, int64_t from,
+                              int64_t to)
+{
+    const bn_view *w = s->view;
+    bn_alone a = { -1, 1, 0 };
+
+    if (at < from || at >= to)
+        return a;
+    a.at = at;
+    a.slope = bn_map_slope(&s->map, bn_get(w->logits_type, row, at));
+    if (w->accumulate)
+        a.old = bn_get(w->grad_type, grad, at);
+    return a;
+}
+
+static void bn_alone_write(const bn_sweep *s, const bn_alone *a, double value,
+                           void *grad)
+{
+    const bn_view *w = s->view;
+    float g = (float)(value * a->slope);
+
+    if (a->at < 0)
+        return;
+    if (g < 0x1p-126f && g > -0x1p-126f)
+        g = 0;
+    bn_put(w->grad_type, grad, a->at, w->accumulate ? a->old + g : g);
+}
+
+/* The columns [from, to) of a row that has a plan. The label stands alone, in
+ * double as in the forward pass; under a softcap, whose tanh has an error that
+ * the row's largest p would multiply, so does the leader. */
 static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
                          const bnfloss_row *x, const void *row, void *grad,
                          int64_t from, int64_t to, bn_prefetches ahead)
 {
     const bn_view *w = s->view;
-    const int64_t at = x->label_id - w->vocab_begin;
-    const int here = at >= from && at < to;
-    double slope = 1;
-    float g, old = 0;
+    bn_alone label, leader;
     bn_chunk chunk;
 
     if (plan->filled) {
@@ -307,11 +344,10 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
                     plan->fill);
         return;
     }
-    if (here) {                 /* before it is overwritten in place */
-        slope = bn_map_slope(&s->map, bn_get(w->logits_type, row, at));
-        if (w->accumulate)
-            old = bn_get(w->grad_type, grad, at);
-    }
+    label = bn_alone_read(s, row, grad, x->label_id - w->vocab_begin, from, to);
+    leader = bn_alone_read(s, row, grad,
+                           w->softcap > 0 ? x->leader_id - w->vocab_begin : -1,
+                           from, to);
     chunk.z = bn_at(w->logits_type, row, from);
     chunk.grad = bn_at_mut(w->grad_type, grad, from);
     chunk.type = w->logits_type;
@@ -321,12 +357,8 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
     chunk.ahead = ahead;
     /* a coefficient beyond a float's range needs the general kernel */
     s->backward[s->general || plan->k.post != 1](&chunk, &plan->k, &s->map);
-    if (here) {
-        g = (float)(plan->label * slope);
-        if (g < 0x1p-126f && g > -0x1p-126f)
-            g = 0;
-        bn_put(w->grad_type, grad, at, w->accumulate ? old + g : g);
-    }
+    bn_alone_write(s, &leader, plan->leader, grad);
+    bn_alone_write(s, &label, plan->label, grad);
 }
 
 /* The columns beyond the vocabulary that the caller wants to be 0. */
