@@ -425,6 +425,8 @@ static bnfloss_status bn_check_work(const void *work, uint64_t given,
 
 static unsigned char *bn_work_begin(void *work)
 {
+    if (!work)
+        return NULL;
     return (unsigned char *)work + (16 - (uintptr_t)work % 16) % 16;
 }
 
@@ -432,6 +434,8 @@ static void *bn_work_take(unsigned char **work, int64_t n, size_t size)
 {
     void *part = *work;
 
+    if (n == 0)
+        return NULL;
     *work += bn_work_part(n, size);
     return part;
 }

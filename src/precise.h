@@ -3,8 +3,15 @@
  * The promise of equal bits needs IEEE arithmetic as written: no contraction
  * of a*b+c, no reassociation, NaN and infinity respected. gcc ignores the
  * standard's FP_CONTRACT pragma and clang has no optimize pragma, so each
- * gets its own spelling. Undone by precise_end.h. */
+ * gets its own spelling. Undone by precise_end.h.
+ *
+ * clang cannot take back all of -ffast-math: with -ffinite-math-only it marks
+ * parameters and calls as never NaN, and no pragma reaches those. Nor does one
+ * reach -ffp-contract=fast where the CPU has FMA, which no macro tells of. */
 #if defined(__clang__)
+#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__
+#error "clang cannot undo -ffast-math here: add -fno-fast-math -ffp-contract=off"
+#endif
 #pragma float_control(push)
 #pragma float_control(precise, on)
 #pragma STDC FP_CONTRACT OFF

@@ -720,7 +720,7 @@ static void small_stack(const char *isa)
     printf("\n");
 #if defined(__OPTIMIZE__) && !defined(SANITIZED)
     for (int n = 0; n < 7; n++)
-        CHECK(stack_used[n] - stack_used[7] <= 4096, "%s takes %d bytes of "
+        CHECK(stack_used[n] - stack_used[7] <= 6144, "%s takes %d bytes of "
               "stack on %s", names[n], (int)(stack_used[n] - stack_used[7]),
               isa);
 #endif

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Whatever flags the builder likes, for compiling and for linking: the library
-# gives the same bits as from a plain build.
+# gives the same bits as from a plain build, or refuses to be built.
 . "$(dirname "$0")/common.sh"
 need gcc || finish
 cd "$scratch" || exit 1
@@ -26,6 +26,12 @@ hash_of() {         # name, compiler and flags..
 }
 hash_of plain gcc -O2
 hash_of gcc-Ofast gcc -Ofast -march=native
-hash_of clang-Ofast clang -Ofast -march=native
+hash_of clang-precise clang -Ofast -march=native -fno-fast-math -ffp-contract=off
+if need clang; then             # what clang cannot undo it must refuse
+    clang -Ofast -I"$root/include" -c "$root/src/bnfloss.c" -o no.o \
+        2>clang.log
+    try "clang -Ofast is refused, with advice" \
+        grep -q 'add -fno-fast-math' clang.log
+fi
 hash_of gcc-O0 gcc -O0
 finish
