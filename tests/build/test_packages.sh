@@ -79,6 +79,6 @@ fi
 
 run_consumer subdirectory sub "-DBNFLOSS_ROOT=$root"
 try "archive" tar -czf bnfloss.tar.gz -C "$root" CMakeLists.txt LICENSE \
-    include src tools pkgconfig
+    include src tests/tools pkgconfig
 run_consumer fetch fetched "-DBNFLOSS_ARCHIVE=$scratch/bnfloss.tar.gz"
 finish

@@ -6,7 +6,7 @@ for cc in gcc clang; do
     need $cc || continue
     try "$cc, the library" $cc -std=c11 -O2 $warnings -I"$root/include" \
         -c "$root/src/bnfloss.c" -o "$scratch/bnfloss.o"
-    for source in "$root"/examples/*.c "$root"/tools/*.c \
+    for source in "$root"/examples/*.c "$root"/tests/tools/*.c \
         "$root"/tests/bindings/*.c "$root"/tests/build/consumer/*.c; do
         try "$cc, $source" $cc -std=c11 -O1 $warnings -I"$root/include" \
             -fsyntax-only "$source"
