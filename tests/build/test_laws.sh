@@ -59,11 +59,19 @@ law "only these system headers" \
     "$pages|src/rows/threads.c|src/kernels/cpu.c|src/core.h"
 law "no C++ comments" '(^|[^:"])//' 'x = 1; // one' none
 
-for file in $(find src include examples tests tools -name '*.[ch]'); do
+for file in $(find src include examples bench tests -name '*.[ch]'); do
     try "$file opens with what it is" sh -c \
         'head -n 1 "$1" | grep -q "^/\* [^ ]"' sh "$file"
 done
 refuse "tabs" grep -rn "$(printf '\t')" src include --include=*.[ch]
+
+# The README's program is the one that the tests run.
+sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' >"$scratch/readme.c"
+sed -n '/^#define BNFLOSS_IMPLEMENTATION/,$p' examples/minimal.c \
+    >"$scratch/minimal.c"
+try "the README's program has lines" test -s "$scratch/readme.c"
+try "the README's program is examples/minimal.c" \
+    cmp "$scratch/readme.c" "$scratch/minimal.c"
 
 # One version, said twice in the header.
 say() { sed -n "s/^#define BNFLOSS_VERSION_$1 //p" include/bnfloss.h; }
