@@ -523,11 +523,28 @@ static void parallel_region(void)
 }
 
 #ifdef HAVE_CONTROL
+/* Whether a worker's environment lasts from one region to the next. libomp
+ * gives each worker its master's at every region's start, so there is nothing
+ * there for the library to restore. */
+static int workers_keep(control c)
+{
+    int changed = 0;
+
+#pragma omp parallel num_threads(4)
+    if (omp_get_thread_num() > 0)
+        control_set(c);
+#pragma omp parallel num_threads(4) reduction(+ : changed)
+    if (omp_get_thread_num() > 0)
+        changed += !control_same(control_get(), c);
+    return changed == 0;
+}
+
 /* The team's threads have strange environments, before and after. */
 static void worker_environments(void)
 {
     static trace usual, other;
     fix_args a;
+    const int kept = workers_keep(control_of(1, 1, 2));
 
     memset(&usual, 0, sizeof usual);
     memset(&other, 0, sizeof other);
@@ -550,7 +567,8 @@ static void worker_environments(void)
         keep(other.bytes[0]);
         CHECK(difference(&usual, &other) == NULL, "workers: other bits in %s",
               difference(&usual, &other));
-        CHECK(changed == 0, "%d workers' states have changed", changed);
+        CHECK(changed == 0 || !kept, "%d workers' states have changed",
+              changed);
     }
 #pragma omp parallel num_threads(4)
     control_set(control_of(0, 0, 0));

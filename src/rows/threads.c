@@ -29,10 +29,12 @@ static int bn_thread_count(int32_t wanted, int64_t n)
 {
     const int me = BN_PROCESS();
     const int owner = BN_ATOMIC_LOAD(&bn_threads_owner);
-    int t = wanted > 0 ? (int)wanted : omp_get_max_threads();
+    int t;
 
-    if (owner != 0 && owner != me)
+    /* one thread does not touch the runtime: good for signal handlers */
+    if (wanted == 1 || n <= 1 || (owner != 0 && owner != me))
         return 1;
+    t = wanted > 0 ? (int)wanted : omp_get_max_threads();
     if (t > omp_get_thread_limit())
         t = omp_get_thread_limit();
     if (t > n)
