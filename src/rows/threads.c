@@ -27,12 +27,14 @@ static int bn_threads_owner;        /* the process that used threads; 0: none */
 
 static int bn_thread_count(int32_t wanted, int64_t n)
 {
-    const int me = BN_PROCESS();
-    const int owner = BN_ATOMIC_LOAD(&bn_threads_owner);
-    int t;
+    int me, owner, t;
 
     /* one thread does not touch the runtime: good for signal handlers */
-    if (wanted == 1 || n <= 1 || (owner != 0 && owner != me))
+    if (wanted == 1 || n <= 1)
+        return 1;
+    me = BN_PROCESS();
+    owner = BN_ATOMIC_LOAD(&bn_threads_owner);
+    if (owner != 0 && owner != me)
         return 1;
     t = wanted > 0 ? (int)wanted : omp_get_max_threads();
     if (t > omp_get_thread_limit())
@@ -45,13 +47,12 @@ static int bn_thread_count(int32_t wanted, int64_t n)
 }
 
 /* Contiguous shares, so that each thread walks through memory in order. The
- * caller's thread has its environment from the door; others need their own. */
-static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
+ * caller's thread has its environment from the door; others need their own.
+ * Out of line, since clang calls the runtime as a function with a parallel
+ * region begins. */
+BN_NOINLINE static void bn_team(bn_task *task, void *job, int64_t n,
+                                int threads)
 {
-    if (threads <= 1) {
-        bn_tasks(task, job, 0, n);
-        return;
-    }
 #pragma omp parallel num_threads(threads)
     {
         const bn_env env = bn_env_enter();
@@ -62,6 +63,14 @@ static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
         bn_tasks(task, job, from, from + each + (t < more));
         bn_env_leave(env);
     }
+}
+
+static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
+{
+    if (threads > 1)
+        bn_team(task, job, n, threads);
+    else
+        bn_tasks(task, job, 0, n);
 }
 #else
 static int bn_thread_count(int32_t wanted, int64_t n)
