@@ -637,6 +637,14 @@ static void signal_handler(void)
 #define SANITIZED
 #endif
 
+/* gcc's -O2 stays within 4 KiB and its -O3 within 5. clang takes up to 5.7,
+ * and, linked against libomp, one call of run was seen to take 2.4 more on
+ * every ISA alike: about what a symbol's resolution saves of the registers. */
+#ifdef __clang__
+enum { MOST_STACK = 8192 };
+#else
+enum { MOST_STACK = 6144 };
+#endif
 enum { STACK = 1 << 18, PAINTED = 1 << 16, MARGIN = 64 };
 
 static unsigned char *stack;
@@ -738,7 +746,7 @@ static void small_stack(const char *isa)
     printf("\n");
 #if defined(__OPTIMIZE__) && !defined(SANITIZED)
     for (int n = 0; n < 7; n++)
-        CHECK(stack_used[n] - stack_used[7] <= 6144, "%s takes %d bytes of "
+        CHECK(stack_used[n] - stack_used[7] <= MOST_STACK, "%s takes %d bytes of "
               "stack on %s", names[n], (int)(stack_used[n] - stack_used[7]),
               isa);
 #endif
