@@ -178,7 +178,7 @@ typedef struct bnfloss_layout {
     int64_t vocab_total;      /* 0 means vocab_begin + vocab */
 } bnfloss_layout;
 
-/* ---- Which loss ----------------------------------------------------------- */
+/* ---- Which loss --------------------------------------------------------- */
 
 /* l: policy log-probability of a token, r: the reference's, p = e^l, q = e^r.
  * Sums run over a sequence's valid tokens: those whose label is not negative
@@ -252,7 +252,7 @@ typedef struct bnfloss_spec {
  * and refused by the call that uses it. */
 BNFLOSS_API void bnfloss_spec_init(bnfloss_spec *spec, uint32_t kind);
 
-/* ---- What a loss may need besides ---------------------------------------- */
+/* ---- What a loss may need besides --------------------------------------- */
 
 typedef enum bnfloss_pairing {
     BNFLOSS_PAIRS_NONE = 0,
@@ -278,7 +278,7 @@ typedef struct bnfloss_inputs {
                                  legal, exactly 0 skips the row unread */
 } bnfloss_inputs;
 
-/* ---- What comes back ------------------------------------------------------ */
+/* ---- What comes back ---------------------------------------------------- */
 
 /* One row after the forward pass: plain data of a fixed size that may be
  * copied, stored, sent to another process of the same byte order, and merged
@@ -353,7 +353,7 @@ typedef struct bnfloss_result {
     double bnf_full_share;    /* BNF: share of valid tokens with g = 1 */
 } bnfloss_result;
 
-/* ---- The three stages ------------------------------------------------------ */
+/* ---- The three stages --------------------------------------------------- */
 
 /* Reads the rows row_begin .. row_end - 1 of logits (N,V) once and fills
  * their states. labels (N) and state (N) are indexed by row, so that several
@@ -418,7 +418,7 @@ BNFLOSS_API bnfloss_status bnfloss_backward(
     int64_t row_begin, int64_t row_end, const bnfloss_row *state,
     const float *dlogp, void *grad, bnfloss_result *result);
 
-/* ---- All of it --------------------------------------------------------------- */
+/* ---- All of it ---------------------------------------------------------- */
 
 /* Bytes of work that bnfloss_run() or, with layout NULL, bnfloss_loss() needs
  * for these shapes: 40 a row (128 for bnfloss_run() with DPO), 48 a sequence,
@@ -442,7 +442,7 @@ BNFLOSS_API bnfloss_status bnfloss_run(
     void *grad, const bnfloss_outputs *outputs,
     void *work, uint64_t work_bytes, int32_t threads, bnfloss_result *result);
 
-/* ---- The library itself -------------------------------------------------------- */
+/* ---- The library itself ------------------------------------------------- */
 
 /* The version the library was built as, like BNFLOSS_VERSION. */
 BNFLOSS_API const char *bnfloss_version(void);

@@ -69,7 +69,7 @@ void bnfloss_spec_init(bnfloss_spec *spec, uint32_t kind)
     spec->loss_scale = 1;
 }
 
-/* ---- Results ---------------------------------------------------------------- */
+/* ---- Results ------------------------------------------------------------ */
 
 /* A result before anything is known. */
 static bnfloss_result bn_result_empty(void)
@@ -119,7 +119,7 @@ static bnfloss_status bn_answer(bnfloss_result *to, bnfloss_status status,
         return bn_answer(result, status_, &r);                                \
     } while (0)
 
-/* ---- Forward -------------------------------------------------------------------- */
+/* ---- Forward ------------------------------------------------------------ */
 
 /* Counts for the stages: rows that were read, and NaN among them. */
 static void bn_count_rows(const bnfloss_row *state, int64_t from, int64_t to,
@@ -208,7 +208,7 @@ bnfloss_status bnfloss_forward(
                                   state, outputs, result, &r));
 }
 
-/* ---- States --------------------------------------------------------------------- */
+/* ---- States ------------------------------------------------------------- */
 
 static bnfloss_status bn_check_merge(int64_t rows, const bnfloss_row *into,
                                      const bnfloss_row *from,
@@ -320,7 +320,7 @@ bnfloss_status bnfloss_row_outputs(int64_t rows, const bnfloss_row *state,
     BN_DOOR(result, bn_do_row_outputs(rows, state, outputs, result, &r));
 }
 
-/* ---- Backward ------------------------------------------------------------------- */
+/* ---- Backward ----------------------------------------------------------- */
 
 BN_NOINLINE static bnfloss_status bn_check_backward(
     bn_view *w, const bnfloss_layout *layout, const void *logits,
@@ -389,7 +389,7 @@ bnfloss_status bnfloss_backward(
                                    state, dlogp, grad, result, &r));
 }
 
-/* ---- Work ----------------------------------------------------------------------- */
+/* ---- Work --------------------------------------------------------------- */
 
 /* A part of the caller's work buffer; all begin on 16 bytes. */
 static uint64_t bn_work_part(int64_t n, size_t size)
@@ -473,7 +473,7 @@ bnfloss_status bnfloss_workspace(const bnfloss_layout *layout,
     return status;
 }
 
-/* ---- Loss ----------------------------------------------------------------------- */
+/* ---- Loss --------------------------------------------------------------- */
 
 typedef struct bn_loss_call {
     bnfloss_spec spec;
@@ -611,7 +611,7 @@ bnfloss_status bnfloss_loss(
                                outputs, work, work_bytes, result, &r));
 }
 
-/* ---- All of it ------------------------------------------------------------------ */
+/* ---- All of it ---------------------------------------------------------- */
 
 typedef struct bn_run_call {
     bn_loss_call loss;

@@ -15,7 +15,7 @@
 #define BN_MAX_ROWS (INT64_C(1) << 40)
 #define BN_MAX_ELEMENTS ((int64_t)(PTRDIFF_MAX >> 3))   /* in a buffer */
 
-/* ---- Structs that carry their size ----------------------------------------- */
+/* ---- Structs that carry their size -------------------------------------- */
 
 /* All of them are aligned like their widest member, which i386 puts at 4. */
 struct bn_align { char c; bnfloss_row x; };
@@ -64,7 +64,7 @@ static bnfloss_status bn_check_result(const bnfloss_result *result)
                ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
 }
 
-/* ---- Layout ------------------------------------------------------------------- */
+/* ---- Layout ------------------------------------------------------------- */
 
 static bnfloss_status bn_check_layout(const bnfloss_layout *from, bn_view *w)
 {
@@ -149,7 +149,7 @@ static bnfloss_status bn_check_labels(const bn_view *w, const void *labels,
     return BNFLOSS_OK;
 }
 
-/* ---- Buffers -------------------------------------------------------------------- */
+/* ---- Buffers ------------------------------------------------------------ */
 
 /* The buffers of a call, for alignment and overlap. */
 typedef struct bn_span {
@@ -280,7 +280,7 @@ static void bn_span_inputs(bn_spans *s, const bn_batch *b)
     bn_span_add(s, in->row_weight, b->N, 4, BN_READ);
 }
 
-/* ---- Spec ------------------------------------------------------------------------ */
+/* ---- Spec --------------------------------------------------------------- */
 
 static bnfloss_status bn_check_spec(const bnfloss_spec *from, bnfloss_spec *p)
 {
@@ -324,7 +324,7 @@ static bnfloss_status bn_check_row_options(const bnfloss_spec *spec,
     return BNFLOSS_OK;
 }
 
-/* ---- Inputs ------------------------------------------------------------------------ */
+/* ---- Inputs ------------------------------------------------------------- */
 
 static bnfloss_status bn_check_sequences(const bn_batch *b, int64_t *where)
 {

@@ -72,7 +72,7 @@ BN_INLINE float bn_fma(float a, float b, float c)
 #endif
 }
 
-/* ---- An element of a buffer ------------------------------------------------- */
+/* ---- An element of a buffer --------------------------------------------- */
 
 static size_t bn_type_size(uint32_t type)
 {

@@ -6,7 +6,7 @@
  * everywhere. All arithmetic is on groups of 64 floats; other types are
  * widened into a group and narrowed out of one. */
 
-/* ---- Groups ------------------------------------------------------------------- */
+/* ---- Groups ------------------------------------------------------------- */
 
 /* The logits of a chunk, and the two that its sums leave out. */
 typedef struct FN(source) {
@@ -59,7 +59,7 @@ BN_INLINE KERNEL const float *FN(fetch)(const FN(source) *s, int64_t g,
     return buffer;
 }
 
-/* ---- The maximum -------------------------------------------------------------- */
+/* ---- The maximum -------------------------------------------------------- */
 
 /* max[lane] = the largest seen there; NaN is not looked at, the sums see it */
 BN_INLINE KERNEL void FN(group_max)(const float *z, v *max)
@@ -103,7 +103,7 @@ KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t g,
     return -1;
 }
 
-/* ---- Forward ------------------------------------------------------------------ */
+/* ---- Forward ------------------------------------------------------------ */
 
 /* A logit's x, -inf where it is masked; *slope: dz'/dz. */
 BN_INLINE KERNEL v FN(mapped)(v z, const bn_map *map, float origin, v *slope)
@@ -289,7 +289,7 @@ KERNEL static void FN(forward_general)(const bn_chunk *c, const bn_map *map,
     FN(chunk)(c, map, row, 1, 1);
 }
 
-/* ---- Backward ----------------------------------------------------------------- */
+/* ---- Backward ----------------------------------------------------------- */
 
 /* One vector's gradient. */
 BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,

@@ -50,7 +50,7 @@ static double bn_map_slope(const bn_map *map, float z)
     return map->scale * (4 * e / ((1 + e) * (1 + e)));
 }
 
-/* ---- Prefetching -------------------------------------------------------------- */
+/* ---- Prefetching -------------------------------------------------------- */
 
 /* What a sweep asks for while it works on group g: `step` bytes from
  * begin + g * step on. Addresses beyond a buffer do no harm. */
@@ -67,7 +67,7 @@ BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t g)
         BN_PREFETCH((const void *)(at + i));
 }
 
-/* ---- Tables of the exponential -------------------------------------------- */
+/* ---- Tables of the exponential ------------------------------------------ */
 
 /* 2^(j/8), times a factor that puts all eight next to a float, and one over
  * that factor (and that of e^r's polynomial). From exp_constants.py. */
@@ -103,7 +103,7 @@ static void bn_table_for_product(uint32_t table[8], double factor, int32_t k)
     }
 }
 
-/* ---- Sums over a chunk ------------------------------------------------------ */
+/* ---- Sums over a chunk -------------------------------------------------- */
 
 /* The label and the leader (the largest other logit) stay out of the lanes
  * and are added in double: a sum that contained them would lose the small
@@ -246,7 +246,7 @@ static void bn_sums_finish(bn_sums *s, bnfloss_row *row)
         row->flags |= BNFLOSS_ROW_NAN;
 }
 
-/* ---- Coefficients of a gradient row ------------------------------------------ */
+/* ---- Coefficients of a gradient row ------------------------------------- */
 
 /* grad = slope * (e * post + uniform), e = factor * e^x from the table */
 typedef struct bn_coefficients {
@@ -288,7 +288,7 @@ static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
     k->low = (float)((-125.5 - e - n) * 0x1.62e42fefa39efp-1);
 }
 
-/* ---- The dispatch table --------------------------------------------------------- */
+/* ---- The dispatch table ------------------------------------------------- */
 
 /* Logits that are summed as one unit, at most BNFLOSS_CHUNK of them. */
 typedef struct bn_chunk {

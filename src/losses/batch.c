@@ -110,7 +110,7 @@ static int bn_side(const bn_batch *b, int64_t s)
     return b->in->pairing == BNFLOSS_PAIRS_ADJACENT && s % 2 ? -1 : 1;
 }
 
-/* ---- First: counts, from the valid flags of the terms ------------------------ */
+/* ---- First: counts, from the valid flags of the terms ------------------- */
 
 static void bn_batch_counts(bn_batch *b)
 {
@@ -151,7 +151,7 @@ static void bn_batch_counts(bn_batch *b)
     }
 }
 
-/* ---- Then: each row for itself, in any order -------------------------------- */
+/* ---- Then: each row for itself, in any order ---------------------------- */
 
 /* The reference's logp of row i, rounded ones brought back below 0. */
 static double bn_ref_logp(const bn_batch *b, int64_t i)
@@ -231,7 +231,7 @@ static void bn_batch_row(const bn_batch *b, int64_t i, const bnfloss_row *x)
     bn_batch_term(b, i, &t, x);
 }
 
-/* ---- Last: sums, pairs, metrics ------------------------------------------------ */
+/* ---- Last: sums, pairs, metrics ----------------------------------------- */
 
 static void bn_batch_sequences(bn_batch *b)
 {

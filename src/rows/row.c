@@ -56,7 +56,7 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
     return (char *)p + (size_t)i * bn_type_size(type);
 }
 
-/* ---- Prefetching -------------------------------------------------------------- */
+/* ---- Prefetching -------------------------------------------------------- */
 
 /* A sweep that goes through memory once asks for what lies a fixed distance
  * on. A fused one goes over each row twice, the second time in the cache, and
@@ -78,7 +78,7 @@ static bn_prefetches bn_ahead_of(const bn_view *w, const void *row,
     return a;
 }
 
-/* ---- Forward ---------------------------------------------------------------- */
+/* ---- Forward ------------------------------------------------------------ */
 
 static void bn_row_init(bnfloss_row *x, const bn_view *w, int64_t label)
 {
@@ -217,7 +217,7 @@ static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
     bn_tree_finish(&tree, x);
 }
 
-/* ---- Backward ------------------------------------------------------------------ */
+/* ---- Backward ----------------------------------------------------------- */
 
 static void bn_fill(const bn_view *w, void *grad, int64_t n, float x)
 {

@@ -88,7 +88,7 @@ static void bn_read_row(bn_job *j, int64_t i, int fused, bnfloss_row *x)
     bn_job_forwarded(j, i, x);
 }
 
-/* ---- One task per row -------------------------------------------------------- */
+/* ---- One task per row --------------------------------------------------- */
 
 static void bn_task_forward(void *job, int64_t i)
 {
@@ -116,7 +116,7 @@ static void bn_task_fused(void *job, int64_t i)
                     bn_grad_row(j, i), 1);
 }
 
-/* ---- One task per chunk of a wide row ------------------------------------------ */
+/* ---- One task per chunk of a wide row ----------------------------------- */
 
 /* The row at hand. */
 typedef struct bn_wide {
@@ -193,7 +193,7 @@ BN_NOINLINE static void bn_wide_backward(const bn_job *j, int64_t i,
     bn_parallel(bn_task_chunk_backward, &r, bn_chunks(j->sweep.view), threads);
 }
 
-/* ---- The whole batch --------------------------------------------------------------- */
+/* ---- The whole batch ---------------------------------------------------- */
 
 /* Fewer rows than threads, and rows worth cutting. */
 static int bn_is_wide(const bn_view *w, int threads)
