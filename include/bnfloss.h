@@ -1,5 +1,5 @@
-/* bnfloss: Bidirectional Negative Feedback (arXiv 2410.04834), DPO and SFT
- * losses with exact gradients, from a logits buffer, in C11.
+/* bnfloss: Bidirectional Negative Feedback (arXiv 2410.04834), DPO with its
+ * family, and SFT: losses with exact gradients, from a logits buffer, in C11.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -108,6 +108,9 @@ typedef enum bnfloss_status {
     BNFLOSS_E_STATE = 16,    /* (row) states that do not fit together */
     BNFLOSS_E_WORK = 17,     /* work_bytes is less than bnfloss_workspace() */
     BNFLOSS_E_ISA = 18,      /* an instruction set that is not here */
+    BNFLOSS_E_INPUT = 19,    /* (sequence or pair, or place in mismatched) a
+                                number out of range, or NaN, in an array of
+                                bnfloss_inputs */
     BNFLOSS_STATUS_MAX = 0x7fffffff /* keeps the enum 32 bits wide */
 } bnfloss_status;
 
@@ -132,7 +135,10 @@ typedef enum bnfloss_label_type {
 typedef enum bnfloss_layout_flag {
     BNFLOSS_ACCUMULATE = 1,     /* grad += instead of grad = ; never in place */
     BNFLOSS_ENTROPY = 2,        /* bnfloss_forward() also takes the sum that
-                                   entropy, rest and BNF's value need */
+                                   entropy, rest and BNF's value need, */
+    BNFLOSS_MEAN = 4,           /* the sum that the row's mean logit needs, */
+    BNFLOSS_SQUARES = 8,        /* and the sum of p^2, which costs a second
+                                   pass over the row in the cache */
     BNFLOSS_LAYOUT_FLAG_MAX = 0x7fffffff
 } bnfloss_layout_flag;
 
@@ -180,10 +186,23 @@ typedef struct bnfloss_layout {
 
 /* ---- Which loss --------------------------------------------------------- */
 
-/* l: policy log-probability of a token, r: the reference's, p = e^l, q = e^r.
- * Sums run over a sequence's valid tokens: those whose label is not negative
- * and whose weight is not 0. n is their count. */
+/* Per token: l the policy's log-probability of the label, r the reference's,
+ * p = e^l, q = e^r. Sums run over a sequence's valid tokens, those whose label
+ * is not negative and whose weight is not 0; n is their number. For a pair of
+ * chosen (w) and rejected (x) responses
+ *
+ *     a = sum (l - r) over w,  b = sum (l - r) over x,  h = a - b
+ *     m = mean of l,           u = s beta h + m',       sig(x) = 1/(1+e^-x)
+ *
+ * with s and m' the pair's own scale and margin, 1 and 0 unless the inputs
+ * bring them. Where a loss has no reference, r = 0. Values and gradients of
+ * each are in src/losses/, a file a family. Their defaults are TRL's where
+ * TRL has the loss, else the paper's.
+ *
+ * Names in text: bnfloss_kind_name(), bnfloss_kind_from_name(). */
 typedef enum bnfloss_kind {
+    /* -- of each token by itself -- */
+
     /* Bidirectional Negative Feedback, arXiv 2410.04834, eq. 8-10. Needs
      * ref_logp and sides. With f = min(p/q, 1) and targets frozen,
      *     value = -[f l + (1-f) rest],  rest = sum_{t != y} p_t log p_t / (1-p)
@@ -193,8 +212,7 @@ typedef enum bnfloss_kind {
     BNFLOSS_BNF = 1,
 
     /* Direct Preference Optimization, arXiv 2305.18290, eq. 7; flip_prob is
-     * conservative DPO's. Needs ref_logp and pairs. With
-     * u = beta * [sum (l-r) over chosen - sum (l-r) over rejected],
+     * conservative DPO's. Needs ref_logp and pairs.
      *     L = -(1-flip) log sig(u) - flip log sig(-u)
      *     dlogp = beta (sig(u) - 1 + flip) chosen; its negative rejected */
     BNFLOSS_DPO = 2,
@@ -203,20 +221,103 @@ typedef enum bnfloss_kind {
      * smoothing and z-loss from the layout, and DFT (arXiv 2508.05629) as a
      * flag: value p * nll, dlogp -p, the factor p frozen. */
     BNFLOSS_SFT = 3,
+
+    /* -- of a pair, through one margin u -- */
+
+    BNFLOSS_ROBUST = 4,      /* robust DPO, 2403.00409: [-(1-flip) log sig(u)
+                                + flip log sig(-u)] / (1 - 2 flip) */
+    BNFLOSS_HINGE = 5,       /* max(0, 1 - u), RSO, 2309.06657 */
+    BNFLOSS_IPO = 6,         /* (d - 1/(2 beta))^2 with d = a/n - b/n: as TRL
+                                and the authors run it, 2310.12036 */
+    BNFLOSS_IPO_SUM = 7,     /* the same with d = h: the paper's eq. 17 */
+    BNFLOSS_EXO_PAIR = 8,    /* 2402.00856, eq. 16: KL from sig(u) to 1-flip */
+    BNFLOSS_DISCOPOP = 9,    /* 2406.08414, eq. 5: (1-j) (-log sig(u)) + j e^-u,
+                                j = sig(u/tau) */
+    BNFLOSS_SIGMOID_NORM = 10, /* DPO with h = a/n - b/n, 2411.15124 */
+    BNFLOSS_SIMPO = 11,      /* 2405.14734: -log sig(beta (m_w - m_x) - gamma),
+                                no reference; its authors set beta 2 */
+    BNFLOSS_ALPHAPO = 12,    /* 2501.03884: SimPO with (1 - e^(-alpha m))/alpha
+                                for m; alpha 0 is SimPO */
+    BNFLOSS_CPO = 13,        /* 2401.08417: DPO with r = 0, and sft_weight 1 */
+    BNFLOSS_SLIC = 14,       /* SLiC-HF, 2305.10425: max(0, gamma - l_w + l_x),
+                                sums, and sft_weight for its lambda */
+    BNFLOSS_DPOP = 15,       /* 2402.13228: DPO with
+                                h - penalty max(0, r_w - l_w) for h */
+    BNFLOSS_RDPO = 16,       /* R-DPO, 2403.19159: DPO with
+                                u + alpha (n_w - n_x) for u */
+    BNFLOSS_RPO = 17,        /* 2405.16436: DPO - beta sft_weight l_w */
+    BNFLOSS_RPO_MEAN = 18,   /* its variant: DPO - sft_weight m_w */
+    BNFLOSS_ADA_DPO = 19,    /* 2406.02764: min over t in [tau, tau_max] of
+                                -t log sig(u/t) + (rho - log 2) t */
+    BNFLOSS_BMC = 20,        /* 2408.07471: DPO with token weights 1 +
+                                mask min(1/p, cap), frozen; the reference's
+                                from its own q (their code), or the policy's
+                                too with BNFLOSS_POLICY_WEIGHTS (the paper).
+                                Needs row_mask */
+    BNFLOSS_FPO = 21,        /* 2411.07618: SIGMOID_NORM with u - alpha beta
+                                (D_x - D_w) for u, D_w frozen. Needs distance */
+    BNFLOSS_IREPO = 22,      /* 2405.15230: (u - logit(soft_label))^2; its
+                                constants are a reconstruction */
+    BNFLOSS_UPO = 23,        /* 2410.20187: DPO times pair_weight, the pair's
+                                certainty, which it needs: a reconstruction */
+
+    /* -- of a pair, through a and b apart -- */
+
+    BNFLOSS_NCA_PAIR = 24,   /* 2402.05369: -log sig(beta a)
+                                - [log sig(-beta a) + log sig(-beta b)] / 2 */
+    BNFLOSS_BCO_PAIR = 25,   /* 2404.04656: -log sig(beta a) - log sig(-beta b)*/
+    BNFLOSS_SPPO_HARD = 26,  /* 2405.00675: (a - 1/(2 beta))^2
+                                + (b + 1/(2 beta))^2 */
+    BNFLOSS_APO_ZERO = 27,   /* 2408.06266, eq. 7: 1 - sig(beta a)
+                                + sig(beta b) */
+    BNFLOSS_APO_DOWN = 28,   /* eq. 8: sig(beta a) + 1 - sig(beta h) */
+    BNFLOSS_ORPO = 29,       /* 2403.07691: -penalty log sig(log odds(e^m_w)
+                                - log odds(e^m_x)), no reference, and
+                                sft_weight 1 by length */
+
+    /* -- of the whole batch of pairs, sorted -- */
+
+    BNFLOSS_AOT = 30,        /* 2406.05882: DPO's L of beta t, t = the sorted
+                                l_w - l_x minus the sorted r_w - r_x */
+    BNFLOSS_AOT_UNPAIRED = 31, /* t = the sorted a minus the sorted b */
+
+    /* -- of each sequence by itself, with a side -- */
+
+    BNFLOSS_KTO = 32,        /* 2402.01306: weight (1 - sig(side beta (a - kl)))
+                                with desirable_weight or undesirable_weight;
+                                kl from the inputs */
+    BNFLOSS_BCO = 33,        /* 2404.04656: -weight log sig(side (beta a -
+                                shift)), shift the running mean of beta a */
+    BNFLOSS_APO_ZERO_UNPAIRED = 34, /* 1 - sig(beta a); sig(beta b) */
+    BNFLOSS_ASFT = 35,       /* 2409.10571: -(1 + penalty) m;
+                                -penalty log(1 - e^m), no reference; the
+                                default of penalty is a reconstruction */
     BNFLOSS_KIND_MAX = 0x7fffffff
 } bnfloss_kind;
+
+/* The kind of a name, in lower case: "bnf", "kto"; TRL's "sigmoid" is DPO.
+ * 0 for NULL or any other text. */
+BNFLOSS_API uint32_t bnfloss_kind_from_name(const char *name);
+
+/* The name of a kind; NULL for any other number. Kinds run from 1 without a
+ * gap. */
+BNFLOSS_API const char *bnfloss_kind_name(uint32_t kind);
 
 typedef enum bnfloss_token_norm {   /* each token's share in its sequence */
     BNFLOSS_NORM_NONE = 1,          /* 1: a sequence counts by its length */
     BNFLOSS_NORM_LENGTH = 2,        /* 1/n, its own number of valid tokens */
     BNFLOSS_NORM_SHORTEST = 3,      /* 1/n of the call's shortest sequence
                                        that has a valid token */
+    BNFLOSS_NORM_BATCH = 4,         /* sft_norm only: pairs / valid chosen
+                                       tokens of the call, which TRL does */
     BNFLOSS_NORM_MAX = 0x7fffffff
 } bnfloss_token_norm;
 
 typedef enum bnfloss_divisor {      /* what the batch's sum is divided by */
     BNFLOSS_DIV_SEQUENCES = 1,      /* sequences with a valid token */
-    BNFLOSS_DIV_PAIRS = 2,          /* pairs with a valid token */
+    BNFLOSS_DIV_PAIRS = 2,          /* pairs that count: with a valid token;
+                                       where a loss divides by both lengths,
+                                       with one on both sides */
     BNFLOSS_DIV_TOKENS = 3,         /* valid tokens; a weight is not a count */
     BNFLOSS_DIV_GIVEN = 4,          /* divisor_value: the way to make
                                        accumulated or distributed calls add
@@ -226,26 +327,77 @@ typedef enum bnfloss_divisor {      /* what the batch's sum is divided by */
 
 typedef enum bnfloss_spec_flag {
     BNFLOSS_DFT = 1,                /* SFT only */
+    BNFLOSS_CHOSEN_ONLY = 2,        /* SFT of the preferred sequences alone:
+                                       the others' rows count as ignored */
+    BNFLOSS_REFERENCE_FREE = 4,     /* r = 0 in a loss that has a reference:
+                                       ref_logp is not read. Not BNF */
+    BNFLOSS_WPO = 8,                /* pair losses, 2406.11827: times W_w W_x,
+                                       W = exp(mean of l - log sum_v p_v^2),
+                                       frozen */
+    BNFLOSS_POLICY_WEIGHTS = 16,    /* BMC only */
+    BNFLOSS_DEFER_SCALE = 32,       /* bnfloss_run() of one loss: see there */
     BNFLOSS_SPEC_FLAG_MAX = 0x7fffffff
 } bnfloss_spec_flag;
 
+/* What a log-ratio x = a or b becomes before the margin is made of it:
+ * phi(x), f'(e^x) of an f-divergence (2309.16240), additive constants left
+ * out. For the losses of one margin that have a reference and neither DPOP's
+ * penalty, nor token weights, nor distances, nor Ada-DPO's scale. */
+typedef enum bnfloss_f_divergence {
+    BNFLOSS_REVERSE_KL = 0,         /* x */
+    BNFLOSS_FORWARD_KL = 1,         /* -e^-x */
+    BNFLOSS_JS_DIVERGENCE = 2,      /* log sig(x) */
+    BNFLOSS_ALPHA_DIVERGENCE = 3,   /* e^((k-1) x) / (k-1), k = f_alpha; x at
+                                       |k-1| < 1e-6 */
+    BNFLOSS_F_DIVERGENCE_MAX = 0x7fffffff
+} bnfloss_f_divergence;
+
 /* A loss and its numbers. bnfloss_spec_init() fills in the loss's defaults;
- * after that every value is meant literally. */
+ * after that every value is meant literally. A number that a loss does not
+ * take is 0, and anything else there is E_OPTION. The README's table says
+ * which loss takes which.
+ *
+ * Several losses in one call: an array of specs, whose first says in `also`
+ * how many follow. The call's loss is the sum of weight * loss over them,
+ * each with its own divisor; rewards are those of the first. */
 typedef struct bnfloss_spec {
     uint32_t struct_size;     /* sizeof(bnfloss_spec) */
     uint32_t kind;            /* bnfloss_kind */
-    uint32_t token_norm;      /* BNF: own length; SFT: none; or any. DPO: none */
-    uint32_t divisor;         /* BNF: sequences. DPO: pairs. SFT: tokens */
+    uint32_t token_norm;      /* BNF: own length; SFT: none; or any of the
+                                 first three. All others: none */
+    uint32_t divisor;         /* SFT: tokens. Pair losses: pairs. BNF and other
+                                 losses of a sequence: sequences */
     uint32_t flags;           /* bnfloss_spec_flag, or'ed; 0 */
-    float beta;               /* DPO: > 0; 0.1 */
-    float flip_prob;          /* DPO: 0 .. 0.5, how often a label is wrong; 0 */
-    float eps;                /* BNF: 0 .. 1; 0. The authors' later public
-                                 code has 1e-6: f = min(p/(q+eps), 1) and
-                                 (1-f+eps)/(1-p+eps) for (1-f)/(1-p) */
+    uint32_t also;            /* specs that follow this one, at most 15; 0 */
+    double weight;            /* of this loss in the call, finite; 1 */
     double divisor_value;     /* > 0, with BNFLOSS_DIV_GIVEN; 1 */
     double loss_scale;        /* > 0; multiplies dlogp (not the loss), for
                                  gradients too small for f16; 1. Finite also
                                  when divided by divisor_value */
+    float beta;               /* > 0; how strongly the reference holds */
+    float flip_prob;          /* 0 .. 0.5, how often a label is wrong: label
+                                 smoothing of the pair. Robust: < 0.5; EXO: > 0 */
+    float eps;                /* BNF: 0 .. 1; 0. The authors' later public
+                                 code has 1e-6: f = min(p/(q+eps), 1) and
+                                 (1-f+eps)/(1-p+eps) for (1-f)/(1-p) */
+    float gamma;              /* >= 0; target margin */
+    float alpha;              /* finite; AlphaPO, R-DPO, FPO, as named there */
+    float penalty;            /* >= 0; DPOP's, ORPO's and ASFT's lambda */
+    float tau;                /* > 0; DiscoPOP's temperature, Ada-DPO's least */
+    float tau_max;            /* >= tau; Ada-DPO's largest */
+    float rho;                /* 0 < rho < log 2; Ada-DPO */
+    float cap;                /* >= 0; BMC */
+    float desirable_weight;   /* >= 0; KTO, BCO */
+    float undesirable_weight; /* >= 0; KTO, BCO */
+    float sft_weight;         /* >= 0; pair losses: adds sft_weight * the chosen
+                                 response's share of nll, by sft_norm */
+    uint32_t sft_norm;        /* bnfloss_token_norm: none, length or batch */
+    float ld_alpha;           /* 0 .. 1; pair losses but BMC, LD-DPO,
+                                 2409.06411: tokens beyond the pair's shorter
+                                 response weigh so much, with l and r; 1 */
+    uint32_t f_divergence;    /* bnfloss_f_divergence */
+    float f_alpha;            /* finite; order of the alpha divergence; 0.5 */
+    uint32_t reserved;        /* 0 */
 } bnfloss_spec;
 
 /* Fills *spec with the defaults of a loss. An unknown kind is kept as it is
@@ -262,9 +414,10 @@ typedef enum bnfloss_pairing {
     BNFLOSS_PAIRS_MAX = 0x7fffffff
 } bnfloss_pairing;
 
-/* NULL where a loss does not need it. SFT needs none of these: without
- * seq_start all rows are one sequence. With a pairing, BNF's sides may be
- * left NULL. */
+/* NULL or 0 where a loss does not need it. SFT needs none of these: without
+ * seq_start all rows are one sequence. With a pairing, sides may be left
+ * NULL. From seq_weight on, what no loss of the call reads is E_OPTION. P is
+ * the number of pairs, S/2. */
 typedef struct bnfloss_inputs {
     uint32_t struct_size;     /* sizeof(bnfloss_inputs) */
     uint32_t pairing;         /* bnfloss_pairing */
@@ -276,6 +429,26 @@ typedef struct bnfloss_inputs {
                                  means q = 0; up to 2^-6 is taken as 0 */
     const float *row_weight;  /* (N) factor of each token's share; negative is
                                  legal, exactly 0 skips the row unread */
+    const float *seq_weight;  /* (S) losses of tokens or sequences: factor of
+                                 each sequence; finite */
+    const float *pair_weight; /* (P) pair losses but AOT: factor of each pair;
+                                 finite. At 0 a pair counts, but gives 0 */
+    const float *pair_scale;  /* (P) losses of one margin: s above; > 0 */
+    const float *pair_margin; /* (P) and m'; finite, added to u */
+    const float *soft_label;  /* (P) IREPO: probability in (0,1) that chosen is
+                                 the better one */
+    const float *distance;    /* (S) FPO: each response's feature distance D */
+    const uint8_t *row_mask;  /* (N) BMC: not 0 where a token is among those in
+                                 which the two responses differ */
+    const float *log_square;  /* (N) WPO in bnfloss_loss() without states: the
+                                 log of sum_v p_v^2; finite, at most 2^-6 */
+    const double *mismatched; /* (M) KTO: sum (l - r) of M prompts with answers
+                                 of other prompts (outputs->seq_ratio of a
+                                 call on those); kl = max(0, their mean) */
+    int64_t mismatches;       /* M */
+    double kl;                /* KTO: >= 0, where mismatched is NULL */
+    double shift_mean;        /* BCO: result->shift and result->shift_count of */
+    double shift_count;       /*   the call before; both 0 in the first */
 } bnfloss_inputs;
 
 /* ---- What comes back ---------------------------------------------------- */
@@ -290,13 +463,14 @@ typedef struct bnfloss_row {
     double dot;               /* of exp(x - leader) (x - leader); with ENTROPY */
     double label;             /* x of the label */
     double shift;             /* of (x - leader) over finite others, and their */
-    double finite;            /* number; both with label smoothing */
+    double finite;            /* number; with MEAN or label smoothing */
     int64_t leader_id;        /* token id of the leader; -1 if there is none */
     int64_t label_id;         /* token id of the label; negative if ignored */
     float label_smoothing;    /* as in the layout */
     float z_loss;
     uint32_t flags;           /* bnfloss_row_flag */
-    uint32_t reserved[3];
+    uint32_t reserved;
+    double square;            /* of exp(2 (x - leader)); with SQUARES */
 } bnfloss_row;
 
 typedef enum bnfloss_row_flag {
@@ -304,6 +478,8 @@ typedef enum bnfloss_row_flag {
     BNFLOSS_ROW_LABEL = 2,    /* the label is among the columns seen */
     BNFLOSS_ROW_ENTROPY = 4,  /* dot was taken */
     BNFLOSS_ROW_NAN = 8,      /* a NaN or +inf logit among them */
+    BNFLOSS_ROW_MEAN = 16,    /* shift and finite were taken */
+    BNFLOSS_ROW_SQUARES = 32, /* square was taken */
     BNFLOSS_ROW_FLAG_MAX = 0x7fffffff
 } bnfloss_row_flag;
 
@@ -315,13 +491,20 @@ typedef struct bnfloss_outputs {
     float *logp;              /* (N) log p of the label */
     float *rest;              /* (N) sum_{t != y} p_t log p_t / (1-p) */
     float *entropy;           /* (N) -sum_t p_t log p_t, in nats */
+    float *log_square;        /* (N) log sum_v p_v^2 */
     int32_t *argmax;          /* (N) token id; the label if it ties */
+
     float *dlogp;             /* (N) dL/dlogp, as run found it */
-    float *row_loss;          /* (N) the token's value, before any weight or
-                                 normalisation; DPO: l - r */
+    float *row_loss;          /* (N) BNF, SFT: the token's value, before any
+                                 weight or normalisation; others: l - r */
+    float *row_scale;         /* (N) with DEFER_SCALE: see bnfloss_run() */
     double *seq_logp;         /* (S) sum of weight * logp */
+    double *seq_ratio;        /* (S) sum of weight * (logp - ref_logp); plain
+                                 logp where there is no reference */
     double *seq_loss;         /* (S) each sequence's loss before the divisor;
-                                 pair losses: (S/2), each pair's */
+                                 pair losses: (P), each pair's */
+    float *distance_grad;     /* (S) FPO: dL/dD; 0 for chosen ones */
+    double *spec_loss;        /* (1 + also) each loss, before its weight */
 } bnfloss_outputs;
 
 /* A call's loss, counts and metrics. A metric that does not apply is NaN. */
@@ -330,27 +513,39 @@ typedef struct bnfloss_result {
     uint32_t reserved;        /* 0 */
     int64_t where;            /* offending row, sequence or pair; -1 if none */
     double loss;              /* after the divisor; 0 where nothing counts */
-    double divisor;           /* what it was divided by */
+    double divisor;           /* what it was divided by; the first loss's */
     int64_t tokens;           /* valid tokens */
     int64_t sequences;        /* sequences with a valid token */
-    int64_t pairs;            /* pairs with a valid token */
+    int64_t pairs;            /* pairs that count */
     int64_t empty_sequences;  /* sequences without */
+    int64_t skipped_pairs;    /* pairs that do not */
     int64_t nan_rows;         /* used rows with a NaN or +inf logit, or none
                                  finite, or a NaN logp */
     int64_t nan_pairs;        /* pairs whose margin is NaN */
     int64_t clamped_logps;    /* reference or policy logp in (0, 2^-6] */
     int64_t zero_refs;        /* reference logp of -inf */
-    double rewards_chosen;    /* mean over sequences of beta * sum (l-r); for */
-    double rewards_rejected;  /*   BNF of sum (l-r) */
+    double rewards_chosen;    /* mean over sequences of beta * sum (l-r), beta
+                                 1 where a loss has none. SimPO, AlphaPO, ORPO
+                                 and ASFT: of beta * mean l */
+    double rewards_rejected;
     double rewards_margins;   /* chosen - rejected */
     double rewards_accuracies;/* share of pairs whose chosen reward is larger */
     double logps_chosen;      /* mean over sequences of sum l */
     double logps_rejected;
+    double logps_mean_chosen; /* mean over sequences of mean l */
+    double logps_mean_rejected;
+    double logits_chosen;     /* mean over tokens of the row's mean logit; with */
+    double logits_rejected;   /*   MEAN in the layout */
     double entropy;           /* mean over valid tokens; where it was taken */
     double token_accuracy;    /* share of valid tokens whose label's logit is
                                  the maximum */
+    double z_loss;            /* SFT with z-loss: mean of zeta lse^2 */
+    double sft_loss;          /* with sft_weight: what it multiplies */
     double bnf_coefficient;   /* BNF: mean of g over valid tokens */
     double bnf_full_share;    /* BNF: share of valid tokens with g = 1 */
+    double kl;                /* KTO: as it was used */
+    double shift;             /* BCO: the running mean after this call, and */
+    double shift_count;       /*   how many sequences are in it */
 } bnfloss_result;
 
 /* ---- The three stages --------------------------------------------------- */
@@ -421,17 +616,29 @@ BNFLOSS_API bnfloss_status bnfloss_backward(
 /* ---- All of it ---------------------------------------------------------- */
 
 /* Bytes of work that bnfloss_run() or, with layout NULL, bnfloss_loss() needs
- * for these shapes: 40 a row (128 for bnfloss_run() with DPO), 48 a sequence,
- * 88 a chunk of one row, and a few; no alignment is needed, and nothing at all
- * without rows and sequences. rows counts only where layout is NULL. */
+ * for these shapes: 48 a row, 96 a sequence, 88 a chunk of one row, and a few;
+ * where rows depend on each other (all losses but BNF and SFT, or several in
+ * one call) and the scale is not deferred, bnfloss_run() needs 88 a row more;
+ * several losses in one call, 8 more. No alignment is needed, and nothing at
+ * all without rows and sequences. rows counts only where layout is NULL. */
 BNFLOSS_API bnfloss_status bnfloss_workspace(
     const bnfloss_layout *layout, const bnfloss_spec *spec, int64_t rows,
     int64_t sequences, uint64_t *bytes);
 
 /* Forward, loss and backward. grad NULL: the loss alone. grad == logits: in
- * place. SFT and BNF finish each row while it is in the cache; DPO, whose
- * rows depend on each other, sweeps twice. A weight of 0 masks a row like a
- * negative label. threads: 0 means as many as OpenMP likes; without
+ * place. SFT and BNF finish each row while it is in the cache; the others,
+ * whose rows depend on each other, sweep twice. A weight of 0 masks a row like
+ * a negative label.
+ *
+ * With BNFLOSS_DEFER_SCALE they too sweep once: the rows of grad lack a factor
+ * that is known only at the end, and outputs->row_scale (N) brings it. The
+ * next matmul can take it along, as logits = x W gives
+ *     for each row i:  x[i] *= row_scale[i]          (N,C)
+ *     dW = x^T grad                                  (C,V)
+ *     dx = grad W^T, then row i times row_scale[i]   (N,C)
+ * Not with sft_weight together with LD-DPO or BMC.
+ *
+ * threads: 0 means as many as OpenMP likes; without
  * BNFLOSS_OPENMP, or in a child forked after a threaded call, there is one.
  * result must not be NULL.
  * Errors: any but E_LOGP, E_STATE and E_ISA; E_OPTION for a slice of the
@@ -441,6 +648,35 @@ BNFLOSS_API bnfloss_status bnfloss_run(
     const bnfloss_inputs *inputs, const void *logits, const void *labels,
     void *grad, const bnfloss_outputs *outputs,
     void *work, uint64_t work_bytes, int32_t threads, bnfloss_result *result);
+
+/* ---- How far a policy has moved ----------------------------------------- */
+
+/* What the paper (section 5) measures: shifts of the labels' log-likelihood,
+ * l - r, and logit, z_y - z_y of the reference. A shift is a sequence's mean
+ * over its tokens; Gini is that of its tokens' |shift|, 0 where all are equal
+ * or 0. Each is averaged over the preferred and over the dispreferred
+ * sequences that have a valid token; NaN where there is none. */
+typedef struct bnfloss_shifts {
+    uint32_t struct_size;     /* sizeof(bnfloss_shifts) */
+    uint32_t reserved;        /* 0 */
+    int64_t where;            /* offending row or sequence; -1 if none */
+    double logp_chosen, logp_rejected;
+    double logit_chosen, logit_rejected;            /* of z' */
+    double centred_chosen, centred_rejected;        /* z' minus the row's mean,
+                                 where both states were taken with MEAN */
+    double logp_gini_chosen, logp_gini_rejected;
+    double logit_gini_chosen, logit_gini_rejected;
+} bnfloss_shifts;
+
+/* From the states of both models' forward passes on the same labels, and
+ * seq_start, sides or pairing, and row_weight (0 or not) of the inputs; rows
+ * that either state ignores do not count.
+ * work: at least 8 * rows bytes, aligned to 8.
+ * Errors: the inputs', E_STATE (row) where labels differ or were not seen. */
+BNFLOSS_API bnfloss_status bnfloss_measure_shifts(
+    const bnfloss_inputs *inputs, int64_t rows, const bnfloss_row *state,
+    const bnfloss_row *ref_state, void *work, uint64_t work_bytes,
+    bnfloss_shifts *shifts);
 
 /* ---- The library itself ------------------------------------------------- */
 
