@@ -52,6 +52,8 @@ const char *bnfloss_status_string(bnfloss_status status)
                                     "on this CPU";
     case BNFLOSS_E_INPUT:    return "a number of a sequence or pair is out of "
                                     "its range, or NaN";
+    case BNFLOSS_E_SELFTEST: return "this build computes other bits than it "
+                                    "should";
     default:                 return "unknown status";
     }
 }

@@ -49,5 +49,6 @@
 /* the door */
 #include "check.c"
 #include "api.c"
+#include "selftest.c"
 
 #include "precise_end.h"    /* closes what precise.h opened */

@@ -398,7 +398,7 @@ static uint32_t bn_flags_of(const bn_loss *loss, uint32_t kind)
 
     if (kind == BNFLOSS_SFT)
         flags |= BNFLOSS_DFT | BNFLOSS_CHOSEN_ONLY;
-    if (bn_has_pairs(loss) && loss->traits & BN_REFERENCE)
+    if (bn_couples(loss) && loss->traits & BN_REFERENCE)
         flags |= BNFLOSS_REFERENCE_FREE;
     if (loss->shape == BN_BY_PAIR)
         flags |= BNFLOSS_WPO;
