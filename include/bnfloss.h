@@ -265,7 +265,8 @@ typedef enum bnfloss_kind {
 
     BNFLOSS_NCA_PAIR = 24,   /* 2402.05369: -log sig(beta a)
                                 - [log sig(-beta a) + log sig(-beta b)] / 2 */
-    BNFLOSS_BCO_PAIR = 25,   /* 2404.04656: -log sig(beta a) - log sig(-beta b)*/
+    BNFLOSS_BCO_PAIR = 25,   /* 2404.04656: -log sig(beta a)
+                                - log sig(-beta b) */
     BNFLOSS_SPPO_HARD = 26,  /* 2405.00675: (a - 1/(2 beta))^2
                                 + (b + 1/(2 beta))^2 */
     BNFLOSS_APO_ZERO = 27,   /* 2408.06266, eq. 7: 1 - sig(beta a)
@@ -340,8 +341,8 @@ typedef enum bnfloss_spec_flag {
 } bnfloss_spec_flag;
 
 /* What a log-ratio x = a or b becomes before the margin is made of it:
- * phi(x), f'(e^x) of an f-divergence (2309.16240), additive constants left
- * out. For the losses of one margin that have a reference and neither DPOP's
+ * f'(e^x) of an f-divergence (2309.16240), up to a constant that the margin
+ * does not see. For the losses of one margin that have a reference and neither DPOP's
  * penalty, nor token weights, nor distances, nor Ada-DPO's scale. */
 typedef enum bnfloss_f_divergence {
     BNFLOSS_REVERSE_KL = 0,         /* x */
@@ -376,7 +377,8 @@ typedef struct bnfloss_spec {
                                  when divided by divisor_value */
     float beta;               /* > 0; how strongly the reference holds */
     float flip_prob;          /* 0 .. 0.5, how often a label is wrong: label
-                                 smoothing of the pair. Robust: < 0.5; EXO: > 0 */
+                                 smoothing of the pair. Robust: < 0.5;
+                                 EXO: > 0 */
     float eps;                /* BNF: 0 .. 1; 0. The authors' later public
                                  code has 1e-6: f = min(p/(q+eps), 1) and
                                  (1-f+eps)/(1-p+eps) for (1-f)/(1-p) */
@@ -447,8 +449,9 @@ typedef struct bnfloss_inputs {
                                  call on those); kl = max(0, their mean) */
     int64_t mismatches;       /* M */
     double kl;                /* KTO: >= 0, where mismatched is NULL */
-    double shift_mean;        /* BCO: result->shift and result->shift_count of */
-    double shift_count;       /*   the call before; both 0 in the first */
+    double shift_mean;        /* BCO: result->shift and */
+    double shift_count;       /*   result->shift_count of the call before; both
+                                 0 in the first */
 } bnfloss_inputs;
 
 /* ---- What comes back ---------------------------------------------------- */
@@ -460,10 +463,10 @@ typedef struct bnfloss_inputs {
 typedef struct bnfloss_row {
     double leader;            /* x of the leader; -inf if there is none */
     double sum;               /* of exp(x - leader) over the others */
-    double dot;               /* of exp(x - leader) (x - leader); with ENTROPY */
+    double dot;               /* of exp(x - leader) (x - leader); ENTROPY */
     double label;             /* x of the label */
-    double shift;             /* of (x - leader) over finite others, and their */
-    double finite;            /* number; with MEAN or label smoothing */
+    double shift;             /* of x - leader over the finite others, and */
+    double finite;            /* their number; MEAN or label smoothing */
     int64_t leader_id;        /* token id of the leader; -1 if there is none */
     int64_t label_id;         /* token id of the label; negative if ignored */
     float label_smoothing;    /* as in the layout */
@@ -499,7 +502,8 @@ typedef struct bnfloss_outputs {
                                  weight or normalisation; others: l - r */
     float *row_scale;         /* (N) with DEFER_SCALE: see bnfloss_run() */
     double *seq_logp;         /* (S) sum of weight * logp */
-    double *seq_ratio;        /* (S) sum of weight * (logp - ref_logp); plain
+    double *seq_ratio;        /* (S) sum of weight * (logp - ref_logp), with
+                                 the token weights of LD-DPO and BMC; of
                                  logp where there is no reference */
     double *seq_loss;         /* (S) each sequence's loss before the divisor;
                                  pair losses: (P), each pair's */
@@ -534,8 +538,8 @@ typedef struct bnfloss_result {
     double logps_rejected;
     double logps_mean_chosen; /* mean over sequences of mean l */
     double logps_mean_rejected;
-    double logits_chosen;     /* mean over tokens of the row's mean logit; with */
-    double logits_rejected;   /*   MEAN in the layout */
+    double logits_chosen;     /* mean over tokens of the row's mean logit, */
+    double logits_rejected;   /*   with MEAN in the layout */
     double entropy;           /* mean over valid tokens; where it was taken */
     double token_accuracy;    /* share of valid tokens whose label's logit is
                                  the maximum */
@@ -616,7 +620,7 @@ BNFLOSS_API bnfloss_status bnfloss_backward(
 /* ---- All of it ---------------------------------------------------------- */
 
 /* Bytes of work that bnfloss_run() or, with layout NULL, bnfloss_loss() needs
- * for these shapes: 48 a row, 96 a sequence, 88 a chunk of one row, and a few;
+ * for these shapes: 56 a row, 96 a sequence, 88 a chunk of one row, and a few;
  * where rows depend on each other (all losses but BNF and SFT, or several in
  * one call) and the scale is not deferred, bnfloss_run() needs 88 a row more;
  * several losses in one call, 8 more. No alignment is needed, and nothing at

@@ -50,23 +50,51 @@ const char *bnfloss_status_string(bnfloss_status status)
     case BNFLOSS_E_WORK:     return "the work buffer is too small";
     case BNFLOSS_E_ISA:      return "no such instruction set in this build or "
                                     "on this CPU";
+    case BNFLOSS_E_INPUT:    return "a number of a sequence or pair is out of "
+                                    "its range, or NaN";
     default:                 return "unknown status";
     }
 }
 
+uint32_t bnfloss_kind_from_name(const char *name)
+{
+    for (uint32_t kind = 1; name && kind <= BN_KINDS; kind++) {
+        const bn_loss *loss = bn_loss_of(kind);
+
+        if (bn_same_text(name, loss->name)
+            || (loss->alias && bn_same_text(name, loss->alias)))
+            return kind;
+    }
+    return 0;
+}
+
+const char *bnfloss_kind_name(uint32_t kind)
+{
+    const bn_loss *loss = bn_loss_of(kind);
+
+    return loss ? loss->name : NULL;
+}
+
 void bnfloss_spec_init(bnfloss_spec *spec, uint32_t kind)
 {
+    const bn_loss *loss = bn_loss_of(kind);
+    float value;
+
     memset(spec, 0, sizeof *spec);
     spec->struct_size = sizeof *spec;
     spec->kind = kind;
     spec->token_norm = kind == BNFLOSS_BNF ? BNFLOSS_NORM_LENGTH
                                            : BNFLOSS_NORM_NONE;
-    spec->divisor = kind == BNFLOSS_BNF ? BNFLOSS_DIV_SEQUENCES
-                    : kind == BNFLOSS_DPO ? BNFLOSS_DIV_PAIRS
-                    : BNFLOSS_DIV_TOKENS;
-    spec->beta = kind == BNFLOSS_DPO ? 0.1f : 0.0f;
-    spec->divisor_value = 1;
-    spec->loss_scale = 1;
+    spec->divisor = !loss || kind == BNFLOSS_SFT ? BNFLOSS_DIV_TOKENS
+                    : bn_has_pairs(loss) ? BNFLOSS_DIV_PAIRS
+                    : BNFLOSS_DIV_SEQUENCES;
+    spec->weight = spec->divisor_value = spec->loss_scale = 1;
+    if (!loss)
+        return;
+    spec->sft_norm = loss->sft_norm;
+    for (int n = 1; n < BN_NUMBERS; n++)
+        if (bn_takes(loss, (bn_number)n, &value))
+            memcpy((char *)spec + bn_ranges[n].at, &value, sizeof value);
 }
 
 /* ---- Results ------------------------------------------------------------ */
@@ -80,24 +108,30 @@ static bnfloss_result bn_result_empty(void)
     r.where = -1;
     r.rewards_chosen = r.rewards_rejected = r.rewards_margins = BN_NAN;
     r.rewards_accuracies = r.logps_chosen = r.logps_rejected = BN_NAN;
-    r.entropy = r.token_accuracy = BN_NAN;
+    r.logps_mean_chosen = r.logps_mean_rejected = BN_NAN;
+    r.logits_chosen = r.logits_rejected = BN_NAN;
+    r.entropy = r.token_accuracy = r.z_loss = r.sft_loss = BN_NAN;
     r.bnf_coefficient = r.bnf_full_share = BN_NAN;
+    r.kl = r.shift = r.shift_count = BN_NAN;
     return r;
 }
 
-/* Hands over what fits into the caller's struct, which has been checked;
- * after an error, where. */
-static bnfloss_status bn_answer(bnfloss_result *to, bnfloss_status status,
-                                const bnfloss_result *r)
+/* Hands over what fits into the caller's struct, which has been checked; after
+ * an error, where. Both begin with struct_size, reserved, where. */
+static bnfloss_status bn_answer(void *to, bnfloss_status status,
+                                const void *from, size_t known)
 {
-    size_t size = to ? to->struct_size : 0;
+    const size_t start = 8, where = sizeof(int64_t);
+    uint32_t size = 0;
 
-    if (size > sizeof *r)
-        size = sizeof *r;
-    if (status == BNFLOSS_OK && size > 8)
-        memcpy((char *)to + 8, (const char *)r + 8, size - 8);
-    else if (size >= offsetof(bnfloss_result, where) + sizeof r->where)
-        to->where = r->where;
+    if (to)
+        memcpy(&size, to, sizeof size);
+    if (size > known)
+        size = (uint32_t)known;
+    if (status != BNFLOSS_OK && size > start + where)
+        size = (uint32_t)(start + where);
+    if (size >= start + where || (status == BNFLOSS_OK && size > start))
+        memcpy((char *)to + start, (const char *)from + start, size - start);
     return status;
 }
 
@@ -116,7 +150,7 @@ static bnfloss_status bn_answer(bnfloss_result *to, bnfloss_status status,
         r = bn_result_empty();                                                \
         status_ = (call);                                                     \
         bn_env_leave(env_);                                                   \
-        return bn_answer(result, status_, &r);                                \
+        return bn_answer(result, status_, &r, sizeof r);                      \
     } while (0)
 
 /* ---- Forward ------------------------------------------------------------ */
@@ -159,7 +193,8 @@ BN_NOINLINE static bnfloss_status bn_check_forward(
     BN_TRY(bn_read_outputs(&c->out, outputs));
     BN_TRY(bn_check_range(w, from, to));
     if (w->vocab < w->vocab_total
-        && (bn_wants_entropy(&c->out) || c->out.logp || c->out.argmax))
+        && (bn_wants_entropy(&c->out) || c->out.logp || c->out.log_square
+            || c->out.argmax))
         return BNFLOSS_E_OPTION;
     if (from == to)
         return BNFLOSS_OK;
@@ -188,6 +223,7 @@ BN_NOINLINE static bnfloss_status bn_do_forward(
     BN_TRY(bn_check_forward(&c, layout, logits, labels, from, to, state,
                             outputs, result, &r->where));
     c.view.entropy |= bn_wants_entropy(&c.out);
+    c.view.squares |= c.out.log_square != NULL;
     memset(&job, 0, sizeof job);
     job.sweep = bn_sweep_of(&c.view);
     job.logits = logits;
@@ -215,7 +251,8 @@ static bnfloss_status bn_check_merge(int64_t rows, const bnfloss_row *into,
                                      const bnfloss_result *result,
                                      int64_t *where)
 {
-    const uint32_t both = BNFLOSS_ROW_IGNORED | BNFLOSS_ROW_ENTROPY;
+    const uint32_t both = BNFLOSS_ROW_IGNORED | BNFLOSS_ROW_ENTROPY
+                          | BNFLOSS_ROW_MEAN | BNFLOSS_ROW_SQUARES;
     bn_spans spans;
 
     if (rows < 0 || rows > BN_MAX_ROWS)
@@ -263,24 +300,28 @@ bnfloss_status bnfloss_row_merge(int64_t rows, bnfloss_row *into,
     BN_DOOR(result, bn_do_merge(rows, into, from, result, &r));
 }
 
-/* Whether a row's outputs can be read from its state. */
-static bnfloss_status bn_check_state(const bnfloss_row *x, int wants_entropy)
+/* Whether a row's state has its label, and the sums that are wanted (row
+ * flags). */
+static bnfloss_status bn_check_state(const bnfloss_row *x, uint32_t wanted)
 {
+    wanted |= BNFLOSS_ROW_LABEL;
     if (x->flags & (BNFLOSS_ROW_IGNORED | BNFLOSS_ROW_NAN))
         return BNFLOSS_OK;
-    if (!(x->flags & BNFLOSS_ROW_LABEL)
-        || (wants_entropy && !(x->flags & BNFLOSS_ROW_ENTROPY)))
-        return BNFLOSS_E_STATE;
-    return BNFLOSS_OK;
+    return (x->flags & wanted) == wanted ? BNFLOSS_OK : BNFLOSS_E_STATE;
 }
 
 static bnfloss_status bn_check_row_outputs(
     int64_t rows, const bnfloss_row *state, const bnfloss_outputs *outputs,
     const bnfloss_result *result, bnfloss_outputs *out, int64_t *where)
 {
+    uint32_t wanted = 0;
     bn_spans spans;
 
     BN_TRY(bn_read_outputs(out, outputs));
+    if (bn_wants_entropy(out))
+        wanted |= BNFLOSS_ROW_ENTROPY;
+    if (out->log_square)
+        wanted |= BNFLOSS_ROW_SQUARES;
     if (rows < 0 || rows > BN_MAX_ROWS)
         return BNFLOSS_E_SHAPE;
     if (rows > 0 && !state)
@@ -291,7 +332,7 @@ static bnfloss_status bn_check_row_outputs(
     bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
     for (int64_t i = 0; i < rows; i++) {
-        if (bn_check_state(state + i, bn_wants_entropy(out)) != BNFLOSS_OK) {
+        if (bn_check_state(state + i, wanted) != BNFLOSS_OK) {
             *where = i;
             return BNFLOSS_E_STATE;
         }
@@ -408,9 +449,11 @@ static uint64_t bn_work_bytes(const bn_view *w, const bnfloss_spec *spec,
     if (sequences == 0)                 /* without seq_start there is one */
         sequences = 1;
     bytes += bn_work_part(sequences, sizeof(bn_seq));
+    if (spec->also)
+        bytes += bn_work_part(rows, sizeof(double));
     if (w)
         bytes += bn_work_part(bn_chunks(w), sizeof(bnfloss_row));
-    if (w && bn_couples_rows(spec))
+    if (w && !bn_is_fused(spec))
         bytes += bn_work_part(rows, sizeof(bnfloss_row));
     return bytes;
 }
@@ -445,11 +488,12 @@ BN_NOINLINE static bnfloss_status bn_do_workspace(
     int64_t sequences, uint64_t *bytes)
 {
     bnfloss_spec p;
+    bn_uses uses;
     bn_view w;
 
     if (!bytes)
         return BNFLOSS_E_NULL;
-    BN_TRY(bn_check_spec(spec, &p));
+    BN_TRY(bn_check_specs(spec, &p, &uses));
     if (layout) {
         BN_TRY(bn_check_layout(layout, &w));
         rows = w.rows;
@@ -476,43 +520,70 @@ bnfloss_status bnfloss_workspace(const bnfloss_layout *layout,
 /* ---- Loss --------------------------------------------------------------- */
 
 typedef struct bn_loss_call {
-    bnfloss_spec spec;
+    const bnfloss_spec *specs;  /* the caller's: the first and those after it */
+    bnfloss_spec spec;          /* the one at hand */
     bnfloss_inputs in;
     bnfloss_outputs out;
+    bn_uses uses;
     bn_batch batch;
+    double *mixed;              /* (N) dlogp of several losses, or NULL */
+    /* where rows come from: their states, or */
+    const bnfloss_row *state;
+    const float *logp, *rest;
 } bn_loss_call;
 
 /* Whether row i counts, at the door of the loss stage. */
-static int bn_loss_skips(const bn_loss_call *c, const bnfloss_row *state,
-                         int64_t i)
+static int bn_loss_skips(const bn_loss_call *c, int64_t i)
 {
-    const int ignored = state && (state[i].flags & BNFLOSS_ROW_IGNORED);
+    const int ignored = c->state && (c->state[i].flags & BNFLOSS_ROW_IGNORED);
 
     return bn_is_skipped(ignored ? -1 : 0, c->in.row_weight, i);
 }
 
-/* The rows that count, and what must hold for them. */
-static bnfloss_status bn_check_loss_rows(const bn_loss_call *c,
-                                         const bnfloss_row *state,
-                                         const float *logp, int64_t *where)
+/* One row that counts, and what must hold for it. */
+static bnfloss_status bn_check_loss_row(const bn_loss_call *c, int64_t i,
+                                        int64_t *where)
 {
-    const bn_batch *b = &c->batch;
+    const uint32_t wanted = c->uses.squares ? BNFLOSS_ROW_SQUARES : 0;
 
-    for (int64_t i = 0; i < b->N; i++) {
-        if (bn_loss_skips(c, state, i))
+    if (c->state) {
+        BN_TRY(bn_check_state(c->state + i, wanted));
+        BN_TRY(bn_check_row_options(&c->uses, c->state[i].label_smoothing,
+                                    c->state[i].z_loss));
+    } else {
+        if (c->logp[i] > BN_LOGP_SLACK)
+            return BNFLOSS_E_LOGP;
+        if (wanted && !(c->in.log_square[i] <= BN_LOGP_SLACK
+                        && c->in.log_square[i] >= -BN_MAX_F32))
+            return BNFLOSS_E_INPUT;
+    }
+    return bn_check_ref(&c->batch, &c->uses, i, where);
+}
+
+static bnfloss_status bn_check_loss_rows(const bn_loss_call *c, int64_t *where)
+{
+    for (int64_t i = 0; i < c->batch.N; i++) {
+        if (bn_loss_skips(c, i))
             continue;
         *where = i;
-        if (state) {
-            BN_TRY(bn_check_state(state + i, 0));
-            BN_TRY(bn_check_row_options(&c->spec, state[i].label_smoothing,
-                                        state[i].z_loss));
-        } else if (logp[i] > BN_LOGP_SLACK) {
-            return BNFLOSS_E_LOGP;
-        }
-        BN_TRY(bn_check_ref(b, i, where));
+        BN_TRY(bn_check_loss_row(c, i, where));
     }
     *where = -1;
     return BNFLOSS_OK;
+}
+
+/* What all doors to a loss have in common. */
+static bnfloss_status bn_check_call(bn_loss_call *c, const bnfloss_spec *spec,
+                                    const bnfloss_inputs *inputs, int64_t rows,
+                                    const bnfloss_outputs *outputs,
+                                    int64_t *where)
+{
+    memset(c, 0, sizeof *c);
+    c->specs = spec;
+    BN_TRY(bn_check_specs(spec, &c->spec, &c->uses));
+    bn_batch_open(&c->batch, &c->spec);
+    BN_TRY(bn_read_outputs(&c->out, outputs));
+    return bn_check_inputs(inputs, &c->uses, &c->in, rows, &c->batch, where);
 }
 
 BN_NOINLINE static bnfloss_status bn_check_loss(
@@ -526,15 +597,17 @@ BN_NOINLINE static bnfloss_status bn_check_loss(
     bn_spans spans;
     uint64_t bytes;
 
-    memset(b, 0, sizeof *b);
-    BN_TRY(bn_check_spec(spec, &c->spec));
-    b->spec = &c->spec;
-    BN_TRY(bn_read_outputs(&c->out, outputs));
-    BN_TRY(bn_check_inputs(inputs, &c->in, rows, b, where));
+    BN_TRY(bn_check_call(c, spec, inputs, rows, outputs, where));
+    c->state = state;
+    c->logp = logp;
+    c->rest = rest;
     if (rows > 0 && !state && !logp)
         return BNFLOSS_E_NULL;
-    if (state && (logp || rest))
+    if ((state && (logp || rest || c->in.log_square)) || c->out.row_scale
+        || c->spec.flags & BNFLOSS_DEFER_SCALE)
         return BNFLOSS_E_OPTION;
+    if (rows > 0 && !state && c->uses.squares && !c->in.log_square)
+        return BNFLOSS_E_NULL;
     bytes = bn_work_bytes(NULL, b->spec, rows, b->S);
     BN_TRY(bn_check_work(work, work_bytes, bytes));
     memset(&spans, 0, sizeof spans);
@@ -547,14 +620,18 @@ BN_NOINLINE static bnfloss_status bn_check_loss(
     bn_span_loss_outputs(&spans, &c->out, b);
     bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
-    return bn_check_loss_rows(c, state, logp, where);
+    return bn_check_loss_rows(c, where);
 }
 
-/* Which rows count: the flags that everything after this goes by. */
-static void bn_mark_valid(bn_batch *b, int64_t i, int skipped)
+/* The parts of the work buffer that every call with a loss has. */
+static void bn_take_work(bn_loss_call *c, unsigned char **part)
 {
-    memset(b->term + i, 0, sizeof *b->term);
-    b->term[i].flags = skipped ? 0 : BN_VALID;
+    bn_batch *b = &c->batch;
+
+    b->term = (bn_term *)bn_work_take(part, b->N, sizeof(bn_term));
+    b->seq = (bn_seq *)bn_work_take(part, b->S, sizeof(bn_seq));
+    if (c->spec.also)
+        c->mixed = (double *)bn_work_take(part, b->N, sizeof(double));
 }
 
 /* A row of which only logp is known. */
@@ -567,6 +644,87 @@ static void bn_loss_logp(bn_batch *b, int64_t i, float logp, double rest)
     bn_batch_term(b, i, &t, NULL);
 }
 
+/* The loss at hand, from the rows that the call was given. */
+static double bn_loss_one(bn_loss_call *c, const bnfloss_outputs *out,
+                          bnfloss_result *r)
+{
+    bn_batch *b = &c->batch;
+
+    bn_batch_open(b, &c->spec);
+    for (int64_t i = 0; i < b->N; i++)
+        bn_mark_valid(b, i, bn_loss_skips(c, i));
+    bn_batch_counts(b);
+    for (int64_t i = 0; i < b->N; i++) {
+        if (c->state)
+            bn_batch_row(b, i, c->state + i);
+        else if (b->term[i].flags & BN_VALID)
+            bn_loss_logp(b, i, c->logp[i],
+                         c->rest ? (double)c->rest[i] : BN_NAN);
+    }
+    return bn_batch_finish(b, out, r);
+}
+
+/* Where the result lacks a metric that a further loss of the call has. */
+static void bn_result_fill(bnfloss_result *r, const bnfloss_result *other)
+{
+    double *const have[] = { &r->z_loss, &r->sft_loss, &r->bnf_coefficient,
+                             &r->bnf_full_share, &r->kl, &r->shift,
+                             &r->shift_count };
+    const double more[] = { other->z_loss, other->sft_loss,
+                            other->bnf_coefficient, other->bnf_full_share,
+                            other->kl, other->shift, other->shift_count };
+
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        if (bn_is_nan(*have[i]))
+            *have[i] = more[i];
+    r->loss = bn_canonical(r->loss + other->loss);
+    r->nan_rows = bn_most(r->nan_rows, other->nan_rows);
+    r->nan_pairs += other->nan_pairs;
+    r->clamped_logps = bn_most(r->clamped_logps, other->clamped_logps);
+    r->zero_refs = bn_most(r->zero_refs, other->zero_refs);
+}
+
+/* All losses of a call in turn. Several add their dlogp up in double. */
+static void bn_loss_all(bn_loss_call *c, bnfloss_result *r)
+{
+    const uint32_t also = c->spec.also;
+    bnfloss_outputs others;
+    double loss = bn_loss_one(c, &c->out, r);
+
+    if (c->out.spec_loss)
+        c->out.spec_loss[0] = bn_canonical(loss);
+    if (!c->mixed)
+        return;
+    memset(&others, 0, sizeof others);
+    for (int64_t i = 0; i < c->batch.N; i++)
+        c->mixed[i] = 0;
+    bn_batch_dlogp_add(&c->batch, c->mixed);
+    for (uint32_t k = 1; k <= also; k++) {
+        bnfloss_result other = bn_result_empty();
+
+        (void)bn_check_spec(bn_spec_at(c->specs, k), &c->spec);
+        others.distance_grad = bn_loss_of(c->spec.kind)->traits & BN_DISTANCE
+                                   ? c->out.distance_grad : NULL;
+        loss = bn_loss_one(c, &others, &other);
+        if (c->out.spec_loss)
+            c->out.spec_loss[k] = bn_canonical(loss);
+        bn_batch_dlogp_add(&c->batch, c->mixed);
+        bn_result_fill(r, &other);
+    }
+}
+
+static void bn_loss_dlogp(const bn_loss_call *c, float *dlogp)
+{
+    if (!dlogp)
+        return;
+    if (!c->mixed) {
+        bn_batch_dlogp(&c->batch, dlogp);
+        return;
+    }
+    for (int64_t i = 0; i < c->batch.N; i++)
+        dlogp[i] = bn_canonical_f32((float)c->mixed[i]);
+}
+
 BN_NOINLINE static bnfloss_status bn_do_loss(
     const bnfloss_spec *spec, const bnfloss_inputs *inputs, int64_t rows,
     const bnfloss_row *state, const float *logp, const float *rest,
@@ -574,7 +732,6 @@ BN_NOINLINE static bnfloss_status bn_do_loss(
     uint64_t work_bytes, const bnfloss_result *result, bnfloss_result *r)
 {
     bn_loss_call c;
-    bn_batch *b = &c.batch;
     unsigned char *part;
 
     if (!result)
@@ -582,22 +739,10 @@ BN_NOINLINE static bnfloss_status bn_do_loss(
     BN_TRY(bn_check_loss(&c, spec, inputs, rows, state, logp, rest, dlogp,
                          outputs, work, work_bytes, result, &r->where));
     part = bn_work_begin(work);
-    b->term = (bn_term *)bn_work_take(&part, b->N, sizeof(bn_term));
-    b->seq = (bn_seq *)bn_work_take(&part, b->S, sizeof(bn_seq));
-    for (int64_t i = 0; i < b->N; i++)
-        bn_mark_valid(b, i, bn_loss_skips(&c, state, i));
-    bn_batch_counts(b);
-    for (int64_t i = 0; i < b->N; i++) {
-        if (state)
-            bn_batch_row(b, i, state + i);
-        else if (b->term[i].flags & BN_VALID)
-            bn_loss_logp(b, i, logp[i], rest ? (double)rest[i] : BN_NAN);
-    }
-    bn_batch_finish(b, &c.out, r);
-    if (dlogp)
-        bn_batch_dlogp(b, dlogp);
-    if (c.out.dlogp)
-        bn_batch_dlogp(b, c.out.dlogp);
+    bn_take_work(&c, &part);
+    bn_loss_all(&c, r);
+    bn_loss_dlogp(&c, dlogp);
+    bn_loss_dlogp(&c, c.out.dlogp);
     return BNFLOSS_OK;
 }
 
@@ -618,6 +763,23 @@ typedef struct bn_run_call {
     bn_view view;
 } bn_run_call;
 
+/* What bnfloss_run() asks of a call besides. */
+static bnfloss_status bn_check_run_options(const bn_run_call *c,
+                                           const void *grad, int32_t threads)
+{
+    const int deferred = (c->loss.spec.flags & BNFLOSS_DEFER_SCALE) != 0;
+    const bn_view *w = &c->view;
+
+    if (threads < 0)
+        return BNFLOSS_E_VALUE;
+    if (w->vocab < w->vocab_total || c->loss.in.log_square
+        || (c->loss.out.row_scale && !deferred))
+        return BNFLOSS_E_OPTION;
+    if (deferred && grad && w->rows > 0 && !c->loss.out.row_scale)
+        return BNFLOSS_E_NULL;
+    return BNFLOSS_OK;
+}
+
 BN_NOINLINE static bnfloss_status bn_check_run(
     bn_run_call *c, const bnfloss_layout *layout, const bnfloss_spec *spec,
     const bnfloss_inputs *inputs, const void *logits, const void *labels,
@@ -631,17 +793,10 @@ BN_NOINLINE static bnfloss_status bn_check_run(
     bn_spans spans;
     uint64_t bytes;
 
-    memset(b, 0, sizeof *b);
     BN_TRY(bn_check_layout(layout, &c->view));
-    BN_TRY(bn_check_spec(spec, &c->loss.spec));
-    BN_TRY(bn_check_row_options(&c->loss.spec, w->smoothing, w->z_loss));
-    b->spec = &c->loss.spec;
-    BN_TRY(bn_read_outputs(&c->loss.out, outputs));
-    if (threads < 0)
-        return BNFLOSS_E_VALUE;
-    if (w->vocab < w->vocab_total)
-        return BNFLOSS_E_OPTION;
-    BN_TRY(bn_check_inputs(inputs, &c->loss.in, w->rows, b, where));
+    BN_TRY(bn_check_call(&c->loss, spec, inputs, w->rows, outputs, where));
+    BN_TRY(bn_check_row_options(&c->loss.uses, w->smoothing, w->z_loss));
+    BN_TRY(bn_check_run_options(c, grad, threads));
     if (w->rows > 0 && (!logits || !labels))
         return BNFLOSS_E_NULL;
     bytes = bn_work_bytes(w, b->spec, w->rows, b->S);
@@ -659,8 +814,35 @@ BN_NOINLINE static bnfloss_status bn_check_run(
     BN_TRY(bn_check_labels(w, labels, weight, 0, w->rows, where));
     for (int64_t i = 0; i < w->rows; i++)
         if (!bn_is_skipped(bn_label(w, labels, i), weight, i))
-            BN_TRY(bn_check_ref(b, i, where));
+            BN_TRY(bn_check_ref(b, &c->loss.uses, i, where));
     return BNFLOSS_OK;
+}
+
+/* A checked call: the sweeps, with the loss between or within them. */
+static void bn_run(bn_run_call *c, bn_job *job, int32_t threads,
+                   bnfloss_result *r)
+{
+    const int fused = bn_is_fused(&c->loss.spec);
+    bn_batch *b = &c->loss.batch;
+    double loss;
+
+    bn_batch_counts(b);
+    job->later = c->loss.mixed != NULL;
+    bn_sweep_forward(job, threads, fused);
+    if (job->later) {
+        c->loss.state = job->state;
+        bn_loss_all(&c->loss, r);
+        job->mixed = c->loss.mixed;
+    } else {
+        loss = bn_batch_finish(b, job->out, r);
+        if (job->out->spec_loss)
+            job->out->spec_loss[0] = bn_canonical(loss);
+    }
+    bn_loss_dlogp(&c->loss, job->out->dlogp);
+    if (job->out->row_scale)
+        bn_batch_row_scale(b, job->out->row_scale);
+    if (job->grad && !fused)
+        bn_sweep_backward(job, threads);
 }
 
 BN_NOINLINE static bnfloss_status bn_do_run(
@@ -680,28 +862,26 @@ BN_NOINLINE static bnfloss_status bn_do_run(
     BN_TRY(bn_check_run(&c, layout, spec, inputs, logits, labels, grad,
                         outputs, work, work_bytes, threads, result,
                         &r->where));
-    if (c.loss.spec.kind == BNFLOSS_BNF || bn_wants_entropy(&c.loss.out))
-        c.view.entropy = 1;
+    c.view.entropy |= c.loss.uses.rest || bn_wants_entropy(&c.loss.out);
+    c.view.squares |= c.loss.uses.squares || c.loss.out.log_square;
     memset(&job, 0, sizeof job);
     part = bn_work_begin(work);
-    b->term = (bn_term *)bn_work_take(&part, b->N, sizeof(bn_term));
-    b->seq = (bn_seq *)bn_work_take(&part, b->S, sizeof(bn_seq));
+    bn_take_work(&c.loss, &part);
     job.chunk = (bnfloss_row *)bn_work_take(&part, bn_chunks(&c.view),
                                             sizeof(bnfloss_row));
-    if (bn_couples_rows(b->spec))
+    if (!bn_is_fused(&c.loss.spec))
         job.state = (bnfloss_row *)bn_work_take(&part, b->N,
                                                 sizeof(bnfloss_row));
     for (int64_t i = 0; i < b->N; i++)
         bn_mark_valid(b, i, bn_is_skipped(bn_label(&c.view, labels, i),
                                           c.loss.in.row_weight, i));
-    bn_batch_counts(b);
     job.sweep = bn_sweep_of(&c.view);
     job.logits = logits;
     job.labels = labels;
     job.grad = grad;
     job.batch = b;
     job.out = &c.loss.out;
-    bn_sweep_batch(&job, threads, r);
+    bn_run(&c, &job, threads, r);
     return BNFLOSS_OK;
 }
 
@@ -714,4 +894,79 @@ bnfloss_status bnfloss_run(
     BN_DOOR(result, bn_do_run(layout, spec, inputs, logits, labels, grad,
                               outputs, work, work_bytes, threads, result,
                               &r));
+}
+
+/* ---- How far a policy has moved ----------------------------------------- */
+
+BN_NOINLINE static bnfloss_status bn_check_shifts(
+    bn_shift_call *c, const bnfloss_inputs *inputs, int64_t rows,
+    const bnfloss_row *state, const bnfloss_row *ref_state, const void *work,
+    uint64_t work_bytes, const bnfloss_shifts *shifts, bnfloss_inputs *in,
+    int64_t *where)
+{
+    bn_uses uses;
+    bn_spans spans;
+
+    memset(&uses, 0, sizeof uses);
+    uses.sides = uses.inputs = 1;
+    memset(c, 0, sizeof *c);
+    BN_TRY(bn_check_inputs(inputs, &uses, in, rows, &c->batch, where));
+    if (rows > 0 && (!state || !ref_state))
+        return BNFLOSS_E_NULL;
+    BN_TRY(bn_check_work(work, work_bytes, (uint64_t)rows * sizeof(double)));
+    memset(&spans, 0, sizeof spans);
+    bn_span_inputs(&spans, &c->batch);
+    bn_span_states(&spans, state, rows, BN_READ);
+    bn_span_states(&spans, ref_state, rows, BN_READ);
+    bn_span_add(&spans, (const double *)work, rows, sizeof(double), BN_WRITE);
+    bn_span_add(&spans, shifts, shifts->struct_size, 1, BN_WRITE);
+    BN_TRY(bn_spans_check(&spans));
+    for (int64_t i = 0; i < rows; i++) {
+        *where = i;
+        BN_TRY(bn_check_state(state + i, 0));
+        BN_TRY(bn_check_state(ref_state + i, 0));
+        if (!((state[i].flags | ref_state[i].flags) & BNFLOSS_ROW_IGNORED)
+            && state[i].label_id != ref_state[i].label_id)
+            return BNFLOSS_E_STATE;
+    }
+    *where = -1;
+    c->state = state;
+    c->ref_state = ref_state;
+    c->sorted = (double *)work;
+    return BNFLOSS_OK;
+}
+
+BN_NOINLINE static bnfloss_status bn_do_shifts(
+    const bnfloss_inputs *inputs, int64_t rows, const bnfloss_row *state,
+    const bnfloss_row *ref_state, void *work, uint64_t work_bytes,
+    const bnfloss_shifts *to, bnfloss_shifts *r)
+{
+    bnfloss_inputs in;
+    bn_shift_call c;
+
+    BN_TRY(bn_check_shifts(&c, inputs, rows, state, ref_state, work,
+                           work_bytes, to, &in, &r->where));
+    bn_shifts_measure(&c, r);
+    return BNFLOSS_OK;
+}
+
+bnfloss_status bnfloss_measure_shifts(
+    const bnfloss_inputs *inputs, int64_t rows, const bnfloss_row *state,
+    const bnfloss_row *ref_state, void *work, uint64_t work_bytes,
+    bnfloss_shifts *shifts)
+{
+    bnfloss_status status;
+    bnfloss_shifts r;
+    bn_env env;
+
+    if (!shifts)
+        return BNFLOSS_E_NULL;
+    BN_TRY(bn_check_answer(shifts));
+    env = bn_env_enter();
+    memset(&r, 0, sizeof r);
+    r.where = -1;
+    status = bn_do_shifts(inputs, rows, state, ref_state, work, work_bytes,
+                          shifts, &r);
+    bn_env_leave(env);
+    return bn_answer(shifts, status, &r, sizeof r);
 }

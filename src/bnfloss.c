@@ -17,9 +17,19 @@
 #include "losses/softmax.h" /* what one token's softmax has to say */
 #include "losses/sft.h"
 #include "losses/bnf.h"
-#include "losses/dpo.h"
+#include "losses/response.h" /* a whole response, and a loss's numbers */
+#include "losses/margin.h"  /* of a pair: what u is, */
+#include "losses/logistic.h" /* and losses of it */
+#include "losses/adadpo.h"
+#include "losses/piecewise.h"
+#include "losses/apart.h"   /* of a pair: chosen and rejected apart */
+#include "losses/unpaired.h"
+#include "losses/table.h"   /* all of them, a line each */
 #include "losses/state.h"   /* what a row's forward pass has left */
-#include "losses/batch.c"   /* sequences, normalisation, sums, metrics */
+#include "losses/batch.c"   /* tokens, sequences, normalisation */
+#include "losses/pairs.c"   /* pairs, sorted batches, single responses */
+#include "losses/metrics.c" /* the sum of it, and what else is worth knowing */
+#include "losses/shifts.c"  /* how far the policy has moved */
 
 /* floor 3, which floor 2 stands on: one row */
 #include "kernels/convert.c" /* one element of each type */

@@ -11,7 +11,6 @@
     } while (0)
 
 #define BN_LOGP_SLACK 0x1p-6f       /* a rounded bf16 logp may be above 0 */
-#define BN_MAX_F32 0x1.fffffep127f
 #define BN_MAX_ROWS (INT64_C(1) << 40)
 #define BN_MAX_ELEMENTS ((int64_t)(PTRDIFF_MAX >> 3))   /* in a buffer */
 
@@ -53,15 +52,21 @@ static bnfloss_status bn_read_outputs(bnfloss_outputs *to,
     return to->reserved ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
 }
 
-/* A result may be missing; what it holds besides its size does not matter. */
+/* What an answer holds besides its size does not matter. */
+static bnfloss_status bn_check_answer(const void *answer)
+{
+    uint32_t size;
+
+    if ((uintptr_t)answer % BN_ALIGN_STRUCT)
+        return BNFLOSS_E_ALIGN;
+    memcpy(&size, answer, sizeof size);
+    return size < 8 || size > 4096 ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
+}
+
+/* A result may be missing. */
 static bnfloss_status bn_check_result(const bnfloss_result *result)
 {
-    if (!result)
-        return BNFLOSS_OK;
-    if ((uintptr_t)result % BN_ALIGN_STRUCT)
-        return BNFLOSS_E_ALIGN;
-    return result->struct_size < 8 || result->struct_size > 4096
-               ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
+    return result ? bn_check_answer(result) : BNFLOSS_OK;
 }
 
 /* ---- Layout ------------------------------------------------------------- */
@@ -76,7 +81,8 @@ static bnfloss_status bn_check_layout(const bnfloss_layout *from, bn_view *w)
         return BNFLOSS_E_STRUCT;
     if (l.logits_type > BNFLOSS_F16 || l.grad_type > BNFLOSS_F16
         || l.label_type > BNFLOSS_I64
-        || l.flags & ~(uint32_t)(BNFLOSS_ACCUMULATE | BNFLOSS_ENTROPY))
+        || l.flags & ~(uint32_t)(BNFLOSS_ACCUMULATE | BNFLOSS_ENTROPY
+                                 | BNFLOSS_MEAN | BNFLOSS_SQUARES))
         return BNFLOSS_E_ENUM;
     if (!(l.logit_scale >= 0 && l.logit_scale <= BN_MAX_F32)
         || !(l.softcap >= 0 && l.softcap <= BN_FAR)
@@ -99,7 +105,8 @@ static bnfloss_status bn_check_layout(const bnfloss_layout *from, bn_view *w)
         l.grad_cols = l.vocab;
     if (l.vocab_total == 0)
         l.vocab_total = l.vocab_begin + l.vocab;
-    if (l.logits_stride < l.vocab || l.grad_stride < l.vocab || l.grad_cols < l.vocab
+    if (l.logits_stride < l.vocab || l.grad_stride < l.vocab
+        || l.grad_cols < l.vocab
         || l.grad_cols > l.grad_stride
         || l.vocab_total < l.vocab_begin + l.vocab
         || l.vocab_total > BN_MAX_VOCAB)
@@ -114,6 +121,8 @@ static bnfloss_status bn_check_layout(const bnfloss_layout *from, bn_view *w)
     w->label_type = l.label_type;
     w->accumulate = (l.flags & BNFLOSS_ACCUMULATE) != 0;
     w->entropy = (l.flags & BNFLOSS_ENTROPY) != 0;
+    w->mean = (l.flags & BNFLOSS_MEAN) != 0 || l.label_smoothing > 0;
+    w->squares = (l.flags & BNFLOSS_SQUARES) != 0;
     w->scale = l.logit_scale > 0 ? l.logit_scale : 1;
     w->softcap = l.softcap;
     w->smoothing = l.label_smoothing;
@@ -158,7 +167,7 @@ typedef struct bn_span {
 } bn_span;
 
 typedef struct bn_spans {
-    bn_span span[24];
+    bn_span span[48];
     int n;
     int misaligned;
 } bn_spans;
@@ -256,6 +265,8 @@ static void bn_span_row_outputs(bn_spans *s, const bnfloss_outputs *out,
         bn_span_add(s, out->rest + from, to - from, 4, BN_WRITE);
     if (out->entropy)
         bn_span_add(s, out->entropy + from, to - from, 4, BN_WRITE);
+    if (out->log_square)
+        bn_span_add(s, out->log_square + from, to - from, 4, BN_WRITE);
     if (out->argmax)
         bn_span_add(s, out->argmax + from, to - from, 4, BN_WRITE);
 }
@@ -265,9 +276,13 @@ static void bn_span_loss_outputs(bn_spans *s, const bnfloss_outputs *out,
 {
     bn_span_add(s, out->dlogp, b->N, 4, BN_WRITE);
     bn_span_add(s, out->row_loss, b->N, 4, BN_WRITE);
+    bn_span_add(s, out->row_scale, b->N, 4, BN_WRITE);
     bn_span_add(s, out->seq_logp, b->S, 8, BN_WRITE);
-    bn_span_add(s, out->seq_loss, bn_couples_rows(b->spec) ? b->P : b->S, 8,
+    bn_span_add(s, out->seq_ratio, b->S, 8, BN_WRITE);
+    bn_span_add(s, out->seq_loss, bn_has_pairs(b->loss) ? b->P : b->S, 8,
                 BN_WRITE);
+    bn_span_add(s, out->distance_grad, b->S, 4, BN_WRITE);
+    bn_span_add(s, out->spec_loss, 1 + (int64_t)b->spec->also, 8, BN_WRITE);
 }
 
 static void bn_span_inputs(bn_spans *s, const bn_batch *b)
@@ -278,50 +293,206 @@ static void bn_span_inputs(bn_spans *s, const bn_batch *b)
     bn_span_add(s, in->side, b->S, 1, BN_READ);
     bn_span_add(s, in->ref_logp, b->N, 4, BN_READ);
     bn_span_add(s, in->row_weight, b->N, 4, BN_READ);
+    bn_span_add(s, in->seq_weight, b->S, 4, BN_READ);
+    bn_span_add(s, in->pair_weight, b->P, 4, BN_READ);
+    bn_span_add(s, in->pair_scale, b->P, 4, BN_READ);
+    bn_span_add(s, in->pair_margin, b->P, 4, BN_READ);
+    bn_span_add(s, in->soft_label, b->P, 4, BN_READ);
+    bn_span_add(s, in->distance, b->S, 4, BN_READ);
+    bn_span_add(s, in->row_mask, b->N, 1, BN_READ);
+    bn_span_add(s, in->log_square, b->N, 4, BN_READ);
+    bn_span_add(s, in->mismatched, in->mismatches, 8, BN_READ);
+}
+
+/* ---- What the losses of a call read ------------------------------------- */
+
+enum { BN_MAX_ALSO = 15 };
+
+typedef struct bn_uses {
+    int plain_sft;      /* nothing but SFT without DFT */
+    int rest;           /* BNF: its value needs the ENTROPY sum */
+    int squares;        /* WPO */
+    int ref, sides, pairs, inputs;      /* needed */
+    int seq_weight, pair_weight, margin, soft, distance, mask, kl, shift;
+    int certainty;      /* pair_weight is needed */
+    int count;          /* losses */
+} bn_uses;
+
+static void bn_uses_add(bn_uses *u, const bnfloss_spec *p)
+{
+    const bn_loss *loss = bn_loss_of(p->kind);
+    const int sft = p->kind == BNFLOSS_SFT;
+
+    u->plain_sft = (u->count == 0 || u->plain_sft) && sft
+                   && !(p->flags & BNFLOSS_DFT);
+    u->count++;
+    u->rest |= p->kind == BNFLOSS_BNF;
+    u->squares |= (p->flags & BNFLOSS_WPO) != 0;
+    u->ref |= bn_reads_ref(p);
+    u->sides |= (loss->traits & BN_SIDES) != 0
+                || p->flags & BNFLOSS_CHOSEN_ONLY;
+    u->pairs |= bn_has_pairs(loss) || p->divisor == BNFLOSS_DIV_PAIRS;
+    u->inputs |= !sft || u->sides || u->pairs;
+    u->seq_weight |= !bn_has_pairs(loss);
+    u->pair_weight |= loss->shape == BN_BY_PAIR;
+    u->margin |= bn_has_margin(loss);
+    u->soft |= (loss->traits & BN_SOFT) != 0;
+    u->distance |= (loss->traits & BN_DISTANCE) != 0;
+    u->mask |= (loss->traits & BN_MASK) != 0;
+    u->kl |= (loss->traits & BN_KL) != 0;
+    u->shift |= (loss->traits & BN_SHIFT) != 0;
+    u->certainty |= (loss->traits & BN_CERTAINTY) != 0;
 }
 
 /* ---- Spec --------------------------------------------------------------- */
 
+static float bn_spec_number(const bnfloss_spec *p, bn_number n)
+{
+    float x;
+
+    memcpy(&x, (const char *)p + bn_ranges[n].at, sizeof x);
+    return x;
+}
+
+static int bn_in_range(float x, const bn_range *r)
+{
+    return x >= r->low && x <= r->high
+           && !(r->open & BN_ABOVE && x == r->low)
+           && !(r->open & BN_BELOW && x == r->high);
+}
+
+/* Whether a loss takes the number at this place of the spec, in some range. */
+static int bn_takes_at(const bn_loss *loss, size_t at)
+{
+    float unused;
+
+    for (int n = 1; n < BN_NUMBERS; n++)
+        if (bn_ranges[n].at == at && bn_takes(loss, (bn_number)n, &unused))
+            return 1;
+    return 0;
+}
+
+/* Numbers that the loss does not take are 0, those that it takes in range. */
+static bnfloss_status bn_check_numbers(const bnfloss_spec *p,
+                                       const bn_loss *loss)
+{
+    float unused;
+
+    for (int n = 1; n < BN_NUMBERS; n++)
+        if (!bn_takes_at(loss, bn_ranges[n].at)
+            && bn_spec_number(p, (bn_number)n) != 0)
+            return BNFLOSS_E_OPTION;
+    for (int n = 1; n < BN_NUMBERS; n++)
+        if (bn_takes(loss, (bn_number)n, &unused)
+            && !bn_in_range(bn_spec_number(p, (bn_number)n), bn_ranges + n))
+            return BNFLOSS_E_VALUE;
+    if (bn_takes(loss, BN_TAU_MAX, &unused) && p->tau_max < p->tau)
+        return BNFLOSS_E_VALUE;
+    return BNFLOSS_OK;
+}
+
+/* The flags that a loss takes. */
+static uint32_t bn_flags_of(const bn_loss *loss, uint32_t kind)
+{
+    uint32_t flags = BNFLOSS_DEFER_SCALE;
+
+    if (kind == BNFLOSS_SFT)
+        flags |= BNFLOSS_DFT | BNFLOSS_CHOSEN_ONLY;
+    if (bn_has_pairs(loss) && loss->traits & BN_REFERENCE)
+        flags |= BNFLOSS_REFERENCE_FREE;
+    if (loss->shape == BN_BY_PAIR)
+        flags |= BNFLOSS_WPO;
+    if (loss->traits & BN_MASK)
+        flags |= BNFLOSS_POLICY_WEIGHTS;
+    return flags;
+}
+
+static bnfloss_status bn_check_options(const bnfloss_spec *p,
+                                       const bn_loss *loss)
+{
+    const uint32_t all = BNFLOSS_DFT | BNFLOSS_CHOSEN_ONLY
+                         | BNFLOSS_REFERENCE_FREE | BNFLOSS_WPO
+                         | BNFLOSS_POLICY_WEIGHTS | BNFLOSS_DEFER_SCALE;
+
+    if (p->flags & ~all || p->f_divergence > BNFLOSS_ALPHA_DIVERGENCE)
+        return BNFLOSS_E_ENUM;
+    if (p->flags & ~bn_flags_of(loss, p->kind)
+        || (p->f_divergence && !(loss->traits & BN_DIVERGENCE))
+        || (bn_couples(loss) && p->token_norm != BNFLOSS_NORM_NONE)
+        || (!bn_has_pairs(loss) && p->sft_norm))
+        return BNFLOSS_E_OPTION;
+    if (bn_has_pairs(loss) && p->sft_norm != BNFLOSS_NORM_NONE
+        && p->sft_norm != BNFLOSS_NORM_LENGTH
+        && p->sft_norm != BNFLOSS_NORM_BATCH)
+        return BNFLOSS_E_ENUM;
+    /* the deferred scale is one factor a row, which leaves no room for two */
+    if (p->flags & BNFLOSS_DEFER_SCALE
+        && (p->also || (p->sft_weight > 0
+                        && (p->ld_alpha < 1 || loss->traits & BN_MASK))))
+        return BNFLOSS_E_OPTION;
+    return BNFLOSS_OK;
+}
+
 static bnfloss_status bn_check_spec(const bnfloss_spec *from, bnfloss_spec *p)
 {
+    const bn_loss *loss;
     bnfloss_spec given;
 
     memset(&given, 0, sizeof given);
     BN_TRY(bn_read_struct(&given, sizeof given, from));
     bnfloss_spec_init(p, given.kind);
     BN_TRY(bn_read_struct(p, sizeof *p, from));
-    if (p->kind < BNFLOSS_BNF || p->kind > BNFLOSS_SFT
-        || p->token_norm < BNFLOSS_NORM_NONE
+    loss = bn_loss_of(p->kind);
+    if (p->reserved)
+        return BNFLOSS_E_STRUCT;
+    if (!loss || p->token_norm < BNFLOSS_NORM_NONE
         || p->token_norm > BNFLOSS_NORM_SHORTEST
         || p->divisor < BNFLOSS_DIV_SEQUENCES
-        || p->divisor > BNFLOSS_DIV_GIVEN
-        || p->flags & ~(uint32_t)BNFLOSS_DFT)
+        || p->divisor > BNFLOSS_DIV_GIVEN)
         return BNFLOSS_E_ENUM;
-    if (p->kind != BNFLOSS_DPO && (p->beta != 0 || p->flip_prob != 0))
-        return BNFLOSS_E_OPTION;
-    if ((p->kind != BNFLOSS_BNF && p->eps != 0)
-        || (p->kind != BNFLOSS_SFT && p->flags & BNFLOSS_DFT)
-        || (p->kind == BNFLOSS_DPO && p->token_norm != BNFLOSS_NORM_NONE))
-        return BNFLOSS_E_OPTION;
-    if (p->kind == BNFLOSS_DPO && !(p->beta > 0 && p->beta <= BN_MAX_F32))
-        return BNFLOSS_E_VALUE;
-    if (!(p->flip_prob >= 0 && p->flip_prob <= 0.5f)
-        || !(p->eps >= 0 && p->eps <= 1)
+    BN_TRY(bn_check_options(p, loss));
+    BN_TRY(bn_check_numbers(p, loss));
+    if (p->also > BN_MAX_ALSO || !bn_is_finite(p->weight)
         || !(p->divisor_value > 0 && bn_is_finite(p->divisor_value))
         || !(p->loss_scale > 0 && bn_is_finite(p->loss_scale))
-        || !bn_is_finite(p->loss_scale / p->divisor_value))
+        || !bn_is_finite(p->weight * (p->loss_scale / p->divisor_value)))
         return BNFLOSS_E_VALUE;
     return BNFLOSS_OK;
 }
 
+/* Number k of a call's specs, which lie as far apart as the first is large. */
+static const bnfloss_spec *bn_spec_at(const bnfloss_spec *first, uint32_t k)
+{
+    return (const bnfloss_spec *)((const char *)first
+                                  + (size_t)k * first->struct_size);
+}
+
+/* All of them. The first is left in *p; *uses gathers what they read. */
+static bnfloss_status bn_check_specs(const bnfloss_spec *first,
+                                     bnfloss_spec *p, bn_uses *uses)
+{
+    bnfloss_spec other;
+
+    memset(uses, 0, sizeof *uses);
+    BN_TRY(bn_check_spec(first, p));
+    bn_uses_add(uses, p);
+    for (uint32_t k = 1; k <= p->also; k++) {
+        if (bn_spec_at(first, k)->struct_size != first->struct_size)
+            return BNFLOSS_E_STRUCT;
+        BN_TRY(bn_check_spec(bn_spec_at(first, k), &other));
+        if (other.also || other.flags & BNFLOSS_DEFER_SCALE)
+            return BNFLOSS_E_OPTION;
+        bn_uses_add(uses, &other);
+    }
+    return BNFLOSS_OK;
+}
+
 /* Smoothing and z-loss are SFT's, and not DFT's. */
-static bnfloss_status bn_check_row_options(const bnfloss_spec *spec,
+static bnfloss_status bn_check_row_options(const bn_uses *uses,
                                            float smoothing, float z_loss)
 {
-    if ((smoothing > 0 || z_loss > 0)
-        && (spec->kind != BNFLOSS_SFT || spec->flags & BNFLOSS_DFT))
-        return BNFLOSS_E_OPTION;
-    return BNFLOSS_OK;
+    return (smoothing > 0 || z_loss > 0) && !uses->plain_sft
+               ? BNFLOSS_E_OPTION : BNFLOSS_OK;
 }
 
 /* ---- Inputs ------------------------------------------------------------- */
@@ -362,6 +533,20 @@ static bnfloss_status bn_check_sides(const bn_batch *b, int64_t *where)
     return BNFLOSS_OK;
 }
 
+/* n floats from low to high, with or without these two. x may be NULL. */
+static bnfloss_status bn_check_array(const float *x, int64_t n, float low,
+                                     float high, int closed, int64_t *where)
+{
+    for (int64_t i = 0; x && i < n; i++) {
+        if (!(closed ? x[i] >= low && x[i] <= high
+                     : x[i] > low && x[i] < high)) {
+            *where = i;
+            return BNFLOSS_E_INPUT;
+        }
+    }
+    return BNFLOSS_OK;
+}
+
 static bnfloss_status bn_check_weights(const bn_batch *b, int64_t *where)
 {
     for (int64_t i = 0; b->in->row_weight && i < b->N; i++) {
@@ -374,29 +559,76 @@ static bnfloss_status bn_check_weights(const bn_batch *b, int64_t *where)
 }
 
 /* For a row that counts. */
-static bnfloss_status bn_check_ref(const bn_batch *b, int64_t i, int64_t *where)
+static bnfloss_status bn_check_ref(const bn_batch *b, const bn_uses *uses,
+                                   int64_t i, int64_t *where)
 {
-    if (b->spec->kind != BNFLOSS_SFT
-        && !(b->in->ref_logp[i] <= BN_LOGP_SLACK)) {
+    if (uses->ref && !(b->in->ref_logp[i] <= BN_LOGP_SLACK)) {
         *where = i;
         return BNFLOSS_E_REF_LOGP;
     }
     return BNFLOSS_OK;
 }
 
-/* Reads the inputs and all that does not depend on which rows count: fills in
- * in, N, S and P of *b. */
-static bnfloss_status bn_check_inputs(const bnfloss_inputs *from,
-                                      bnfloss_inputs *in, int64_t rows,
-                                      bn_batch *b, int64_t *where)
+/* What is given must be read by a loss of the call, and what a loss cannot do
+ * without must be given. */
+static bnfloss_status bn_check_extras(const bnfloss_inputs *in,
+                                      const bn_uses *u, int64_t rows)
 {
-    const bnfloss_spec *spec = b->spec;
+    const int kl = in->mismatched || in->mismatches || in->kl != 0;
+    const int shift = in->shift_mean != 0 || in->shift_count != 0;
 
-    memset(in, 0, sizeof *in);
-    if (from)
-        BN_TRY(bn_read_struct(in, sizeof *in, from));
-    else if (spec->kind != BNFLOSS_SFT && rows > 0)
+    if ((in->seq_weight && !u->seq_weight)
+        || (in->pair_weight && !u->pair_weight)
+        || ((in->pair_scale || in->pair_margin) && !u->margin)
+        || (in->soft_label && !u->soft) || (in->distance && !u->distance)
+        || (in->row_mask && !u->mask) || (in->log_square && !u->squares)
+        || (kl && !u->kl) || (shift && !u->shift)
+        || (in->mismatched && in->kl != 0))
+        return BNFLOSS_E_OPTION;
+    if (rows > 0 && ((u->soft && !in->soft_label)
+                     || (u->distance && !in->distance)
+                     || (u->mask && !in->row_mask)
+                     || (u->certainty && !in->pair_weight)))
         return BNFLOSS_E_NULL;
+    if (in->mismatches > 0 && !in->mismatched)
+        return BNFLOSS_E_NULL;
+    if (in->mismatches < 0 || in->mismatches > BN_MAX_ROWS
+        || (in->mismatched && in->mismatches == 0))
+        return BNFLOSS_E_SHAPE;
+    return BNFLOSS_OK;
+}
+
+/* And its numbers. */
+static bnfloss_status bn_check_extra_numbers(const bn_batch *b,
+                                             int64_t *where)
+{
+    const bnfloss_inputs *in = b->in;
+    const float most = BN_MAX_F32, inf = BN_INF_F32;
+
+    if (!(in->kl >= 0 && bn_is_finite(in->kl)) || !bn_is_finite(in->shift_mean)
+        || !(in->shift_count >= 0 && bn_is_finite(in->shift_count))
+        || !bn_is_finite(in->shift_mean * in->shift_count))
+        return BNFLOSS_E_VALUE;
+    BN_TRY(bn_check_array(in->seq_weight, b->S, -most, most, 1, where));
+    BN_TRY(bn_check_array(in->pair_weight, b->P, -most, most, 1, where));
+    BN_TRY(bn_check_array(in->pair_scale, b->P, 0, inf, 0, where));
+    BN_TRY(bn_check_array(in->pair_margin, b->P, -most, most, 1, where));
+    BN_TRY(bn_check_array(in->soft_label, b->P, 0, 1, 0, where));
+    BN_TRY(bn_check_array(in->distance, b->S, -most, most, 1, where));
+    for (int64_t i = 0; i < in->mismatches; i++) {
+        if (!bn_is_finite(in->mismatched[i])) {
+            *where = i;
+            return BNFLOSS_E_INPUT;
+        }
+    }
+    return BNFLOSS_OK;
+}
+
+/* The sequences and pairs that the inputs make of the rows: N, S and P. */
+static bnfloss_status bn_check_shape(const bnfloss_inputs *in,
+                                     const bn_uses *u, int64_t rows,
+                                     bn_batch *b, int64_t *where)
+{
     if (in->pairing > BNFLOSS_PAIRS_HALVES)
         return BNFLOSS_E_ENUM;
     if (in->sequences < 0 || in->sequences > BN_MAX_ROWS || rows < 0
@@ -406,7 +638,7 @@ static bnfloss_status bn_check_inputs(const bnfloss_inputs *from,
     b->N = rows;
     b->S = in->seq_start ? in->sequences : 1;
     if (!in->seq_start && (in->sequences > 1 || in->pairing
-                           || (spec->kind != BNFLOSS_SFT && rows > 0)))
+                           || (u->inputs && rows > 0)))
         return BNFLOSS_E_NULL;
     if (!in->seq_start && rows == 0)
         b->S = 0;
@@ -414,21 +646,51 @@ static bnfloss_status bn_check_inputs(const bnfloss_inputs *from,
         *where = 0;
         return BNFLOSS_E_SEQ;
     }
-    if ((uintptr_t)in->seq_start % 8 || (uintptr_t)in->ref_logp % 4
-        || (uintptr_t)in->row_weight % 4)
-        return BNFLOSS_E_ALIGN;
     b->P = in->pairing ? b->S / 2 : 0;
     if (in->pairing && b->S % 2) {
         *where = b->P;
         return BNFLOSS_E_PAIRING;
     }
-    if (!in->pairing && rows > 0
-        && (bn_couples_rows(spec) || spec->divisor == BNFLOSS_DIV_PAIRS))
-        return BNFLOSS_E_PAIRING;
-    if (spec->kind != BNFLOSS_SFT && rows > 0
-        && (!in->ref_logp || (!in->side && !in->pairing)))
+    return BNFLOSS_OK;
+}
+
+static int bn_inputs_misaligned(const bnfloss_inputs *in)
+{
+    const void *const words[] = {
+        in->ref_logp, in->row_weight, in->seq_weight, in->pair_weight,
+        in->pair_scale, in->pair_margin, in->soft_label, in->distance,
+        in->log_square
+    };
+    int bad = (uintptr_t)in->seq_start % 8 || (uintptr_t)in->mismatched % 8;
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        bad |= (uintptr_t)words[i] % 4 != 0;
+    return bad;
+}
+
+/* Reads the inputs and all that does not depend on which rows count: fills in
+ * in, N, S and P of *b. */
+static bnfloss_status bn_check_inputs(const bnfloss_inputs *from,
+                                      const bn_uses *u, bnfloss_inputs *in,
+                                      int64_t rows, bn_batch *b,
+                                      int64_t *where)
+{
+    memset(in, 0, sizeof *in);
+    if (from)
+        BN_TRY(bn_read_struct(in, sizeof *in, from));
+    else if (u->inputs && rows > 0)
         return BNFLOSS_E_NULL;
+    BN_TRY(bn_check_shape(in, u, rows, b, where));
+    if (bn_inputs_misaligned(in))
+        return BNFLOSS_E_ALIGN;
+    if (!in->pairing && rows > 0 && u->pairs)
+        return BNFLOSS_E_PAIRING;
+    if (rows > 0 && ((u->ref && !in->ref_logp)
+                     || (u->sides && !in->side && !in->pairing)))
+        return BNFLOSS_E_NULL;
+    BN_TRY(bn_check_extras(in, u, rows));
     BN_TRY(bn_check_sequences(b, where));
     BN_TRY(bn_check_sides(b, where));
-    return bn_check_weights(b, where);
+    BN_TRY(bn_check_weights(b, where));
+    return bn_check_extra_numbers(b, where);
 }

@@ -21,6 +21,7 @@
 #define BN_PREFETCH(p) ((void)(p))
 #endif
 
+#define BN_MAX_F32 0x1.fffffep127f
 #define BN_MAX_VOCAB INT64_C(2147483647)
 
 /* Numbers by their bits, so that no header of floating-point names is needed. */
@@ -67,10 +68,17 @@ BN_INLINE float bn_canonical_f32(double x)
     return x == x ? (float)x : BN_NAN_F32;
 }
 
+static int bn_same_text(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return *a == *b;
+}
+
 /* A caller's layout after api.c has checked it and resolved every default. */
 typedef struct bn_view {
     uint32_t logits_type, grad_type, label_type;
-    int accumulate, entropy;
+    int accumulate, entropy, mean, squares;
     float scale, softcap, smoothing, z_loss;
     int64_t rows, vocab, logits_stride, grad_stride, grad_cols;
     int64_t vocab_begin, vocab_total;

@@ -85,13 +85,6 @@ static const bn_kernels *bn_kernels_get(void)
     return list[0];
 }
 
-static int bn_same_name(const char *a, const char *b)
-{
-    while (*a && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
-
 /* 0 if no kernels of that name can run here. */
 static int bn_kernels_select(const char *name)
 {
@@ -99,7 +92,7 @@ static int bn_kernels_select(const char *name)
 
     bn_kernels_here(list);
     for (int i = 0; list[i]; i++) {
-        if (bn_same_name(name, "auto") || bn_same_name(name, list[i]->name)) {
+        if (bn_same_text(name, "auto") || bn_same_text(name, list[i]->name)) {
             BN_ATOMIC_STORE(&bn_kernels_chosen, list[i]);
             return 1;
         }

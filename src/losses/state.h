@@ -10,7 +10,7 @@ static int bn_row_is_nan(const bnfloss_row *x)
                && x->leader == -BN_INF);
 }
 
-/* The number of finite logits; where the layout has label smoothing. */
+/* The number of finite logits; where the row was taken with its mean. */
 static double bn_row_finite(const bnfloss_row *x)
 {
     return x->finite + bn_is_finite(x->leader) + bn_is_finite(x->label);
@@ -25,6 +25,30 @@ static double bn_row_mean_gap(const bnfloss_row *x, double logp)
         gaps += (x->finite + 1) * bn_lse_gap(x->label, x->leader, x->sum)
                 - x->shift;
     return gaps / bn_row_finite(x);
+}
+
+/* The mean of the finite z'. */
+static double bn_row_mean(const bnfloss_row *x)
+{
+    const double label = bn_is_finite(x->label) ? x->label - x->leader : 0;
+
+    if (bn_row_is_nan(x))
+        return BN_NAN;
+    if (!bn_is_finite(x->leader))
+        return x->label;                /* the label stands alone */
+    return x->leader + (x->shift + label) / bn_row_finite(x);
+}
+
+/* log sum_v p_v^2 = log sum_v e^(2 z') - 2 lse: from the gaps of both to the
+ * leader, so that no offset of the logits costs a digit. */
+static double bn_row_log_square(const bnfloss_row *x)
+{
+    if (bn_row_is_nan(x))
+        return BN_NAN;
+    if (x->leader == -BN_INF)
+        return 0;
+    return bn_lse_gap(2 * x->label, 2 * x->leader, x->square)
+           - 2 * bn_lse_gap(x->label, x->leader, x->sum);
 }
 
 static bn_token bn_token_of_row(const bnfloss_row *x)

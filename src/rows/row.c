@@ -27,7 +27,9 @@ static bn_map bn_map_of(const bn_view *w)
 typedef struct bn_sweep {
     const bn_view *view;
     bn_map map;
+    bn_map twice;               /* of 2 z', for the sum of squares */
     bn_forward_kernel *forward;
+    bn_forward_kernel *forward_twice;
     bn_backward_kernel *const *backward;    /* plain, general */
     int general;
 } bn_sweep;
@@ -39,9 +41,13 @@ static bn_sweep bn_sweep_of(const bn_view *w)
 
     s.view = w;
     s.map = bn_map_of(w);
+    s.twice = s.map;
+    s.twice.scale *= 2;
+    s.twice.softcap *= 2;
     s.general = !bn_map_is_plain(&s.map) || w->smoothing > 0;
-    s.forward = k->forward[s.general ? BN_GENERAL
+    s.forward = k->forward[s.general || w->mean ? BN_GENERAL
                            : w->entropy ? BN_DOT : BN_PLAIN];
+    s.forward_twice = k->forward[BN_GENERAL];
     s.backward = k->backward;
     return s;
 }
@@ -92,6 +98,22 @@ static void bn_row_init(bnfloss_row *x, const bn_view *w, int64_t label)
         x->flags = BNFLOSS_ROW_IGNORED;
 }
 
+/* The chunk's sum of squares, e^(2 (z' - leader)): its plain sum once more,
+ * with 2 z' for z'. The leader is the same. */
+static void bn_chunk_squares(const bn_sweep *s, const bn_chunk *chunk,
+                             bnfloss_row *x)
+{
+    bn_chunk again = *chunk;
+    bnfloss_row twice;
+
+    again.ahead.begin = (uintptr_t)chunk->z;    /* all there already */
+    again.ahead.step = 0;
+    bn_row_init(&twice, s->view, x->label_id);
+    s->forward_twice(&again, &s->twice, &twice);
+    x->square = twice.flags & BNFLOSS_ROW_NAN ? BN_NAN : twice.sum;
+    x->flags |= BNFLOSS_ROW_SQUARES;
+}
+
 /* The chunk of columns from c on, as a row of its own. */
 static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
                          int64_t c, int fused, bnfloss_row *x)
@@ -118,8 +140,12 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
         x->flags |= BNFLOSS_ROW_ENTROPY;
     else
         x->dot = 0;
-    if (!(w->smoothing > 0))
+    if (w->mean)
+        x->flags |= BNFLOSS_ROW_MEAN;
+    else
         x->shift = x->finite = 0;
+    if (w->squares)
+        bn_chunk_squares(s, &chunk, x);
     if (here) {
         x->flags |= BNFLOSS_ROW_LABEL;
         x->label = bn_map_value(&s->map, bn_get(w->logits_type, row, c + at));
@@ -140,6 +166,7 @@ static void bn_row_merge(bnfloss_row *a, const bnfloss_row *b)
         a->dot = b->dot;
         a->shift = b->shift;
         a->finite = b->finite;
+        a->square = b->square;
     }
     if (low.leader > -BN_INF) {
         const double d = low.leader - a->leader, f = bn_exp(d);
@@ -147,7 +174,9 @@ static void bn_row_merge(bnfloss_row *a, const bnfloss_row *b)
         a->sum += f * (1 + low.sum);
         if (f > 0 && a->flags & BNFLOSS_ROW_ENTROPY)
             a->dot += f * (low.dot + d * (1 + low.sum));
-        if (a->label_smoothing > 0) {
+        if (a->flags & BNFLOSS_ROW_SQUARES)
+            a->square += f * f * (1 + low.square);
+        if (a->flags & BNFLOSS_ROW_MEAN) {
             a->shift += low.shift + d * (1 + low.finite);
             a->finite += 1 + low.finite;
         }
@@ -161,7 +190,8 @@ static void bn_row_merge(bnfloss_row *a, const bnfloss_row *b)
 static void bn_row_settle(bnfloss_row *x)
 {
     if (x->flags & BNFLOSS_ROW_NAN) {
-        x->leader = x->sum = x->dot = x->label = x->shift = x->finite = BN_NAN;
+        x->leader = x->sum = x->dot = x->label = BN_NAN;
+        x->shift = x->finite = x->square = BN_NAN;
         x->leader_id = -1;
     }
 }

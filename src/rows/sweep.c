@@ -10,6 +10,8 @@ typedef struct bn_job {
     bnfloss_row *state;         /* (N), or NULL where it need not be kept */
     bnfloss_row *chunk;         /* (chunks of a row) for wide rows */
     const float *dlogp;         /* (N), or NULL: from the batch */
+    const double *mixed;        /* (N) of several losses, or NULL */
+    int later;                  /* the losses come after the sweep */
     const bnfloss_outputs *out;
 } bn_job;
 
@@ -35,7 +37,7 @@ static int64_t bn_job_label(const bn_job *j, int64_t i)
     return bn_label(j->sweep.view, j->labels, i);
 }
 
-/* logp, rest, entropy and argmax of one row. */
+/* logp, rest, entropy, log_square and argmax of one row. */
 static void bn_row_out(const bnfloss_row *x, int64_t i,
                        const bnfloss_outputs *out)
 {
@@ -56,6 +58,9 @@ static void bn_row_out(const bnfloss_row *x, int64_t i,
         out->rest[i] = bn_canonical_f32((float)t.rest);
     if (out->entropy)
         out->entropy[i] = bn_canonical_f32((float)entropy);
+    if (out->log_square)
+        out->log_square[i] = x->flags & BNFLOSS_ROW_IGNORED ? 0
+            : bn_canonical_f32((float)bn_row_log_square(x));
     if (out->argmax)
         out->argmax[i] = (int32_t)id;
 }
@@ -64,7 +69,7 @@ static void bn_row_out(const bnfloss_row *x, int64_t i,
 static void bn_job_forwarded(const bn_job *j, int64_t i, const bnfloss_row *x)
 {
     bn_row_out(x, i, j->out);
-    if (j->batch)
+    if (j->batch && !j->later)
         bn_batch_row(j->batch, i, x);
 }
 
@@ -74,6 +79,8 @@ static float bn_job_dlogp(const bn_job *j, int64_t i)
 
     if (j->dlogp)
         return j->dlogp[i];
+    if (j->mixed)
+        return bn_canonical_f32((float)j->mixed[i]);
     return bn_canonical_f32((float)bn_dlogp(b, b->seq + bn_seq_of(b, i), i));
 }
 
@@ -164,7 +171,8 @@ static void bn_merge_chunks(const bn_job *j, bnfloss_row *x)
 }
 
 /* Kept out of line: narrow rows are not to pay for this one's stack. */
-BN_NOINLINE static void bn_wide_forward(bn_job *j, int64_t i, int threads, bnfloss_row *x)
+BN_NOINLINE static void bn_wide_forward(bn_job *j, int64_t i, int threads,
+                                        bnfloss_row *x)
 {
     bn_wide r;
 
@@ -201,37 +209,51 @@ static int bn_is_wide(const bn_view *w, int threads)
     return threads > 1 && w->rows < threads && w->vocab > BNFLOSS_CHUNK;
 }
 
-static void bn_sweep_batch(bn_job *j, int32_t threads, bnfloss_result *result)
+static int64_t bn_most_tasks(const bn_view *w)
+{
+    return bn_chunks(w) > w->rows ? bn_chunks(w) : w->rows;
+}
+
+/* Whether each row is finished while it is in the cache. */
+static int bn_is_fused(const bnfloss_spec *spec)
+{
+    return !spec->also && (!bn_couples(bn_loss_of(spec->kind))
+                           || spec->flags & BNFLOSS_DEFER_SCALE);
+}
+
+/* The first sweep: states and terms, and where the job is fused all of it. */
+static void bn_sweep_forward(bn_job *j, int32_t threads, int fused)
 {
     const bn_view *w = j->sweep.view;
     const int64_t N = w->rows;
-    const int fused = !bn_couples_rows(j->batch->spec);
-    const int cut = bn_thread_count(threads, bn_chunks(w) > N ? bn_chunks(w)
-                                                              : N);
-    const int wide = bn_is_wide(w, cut);
+    const int cut = bn_thread_count(threads, bn_most_tasks(w));
     bnfloss_row x;
 
-    if (wide) {
-        for (int64_t i = 0; i < N; i++) {
-            bnfloss_row *state = j->state ? j->state + i : &x;
-
-            bn_wide_forward(j, i, cut, state);
-            if (j->grad && fused)
-                bn_wide_backward(j, i, cut, state);
-        }
-    } else {
+    if (!bn_is_wide(w, cut)) {
         bn_parallel(j->grad && fused ? bn_task_fused : bn_task_forward, j, N,
                     bn_thread_count(threads, N));
-    }
-    bn_batch_finish(j->batch, j->out, result);
-    if (j->out->dlogp)
-        bn_batch_dlogp(j->batch, j->out->dlogp);
-    if (!j->grad || fused)
         return;
-    if (wide) {
-        for (int64_t i = 0; i < N; i++)
-            bn_wide_backward(j, i, cut, j->state + i);
-    } else {
-        bn_parallel(bn_task_backward, j, N, bn_thread_count(threads, N));
     }
+    for (int64_t i = 0; i < N; i++) {
+        bnfloss_row *state = j->state ? j->state + i : &x;
+
+        bn_wide_forward(j, i, cut, state);
+        if (j->grad && fused)
+            bn_wide_backward(j, i, cut, state);
+    }
+}
+
+/* The second, where rows had to wait for each other. */
+static void bn_sweep_backward(bn_job *j, int32_t threads)
+{
+    const bn_view *w = j->sweep.view;
+    const int64_t N = w->rows;
+    const int cut = bn_thread_count(threads, bn_most_tasks(w));
+
+    if (!bn_is_wide(w, cut)) {
+        bn_parallel(bn_task_backward, j, N, bn_thread_count(threads, N));
+        return;
+    }
+    for (int64_t i = 0; i < N; i++)
+        bn_wide_backward(j, i, cut, j->state + i);
 }

@@ -1,0 +1,39 @@
+/* Ada-DPO (arXiv 2406.02764): each pair finds its own scale,
+ *
+ *     min over t in [tau, tau_max] of  -t log sig(u/t) + (rho - log 2) t
+ *
+ * Its slope in t is rho - [log 2 - H(sig(u/t))], H the entropy in nats, which
+ * falls in |u|/t: so the best t is |u| / root, where log 2 - H(sig(root)) =
+ * rho, kept within its bounds. By the envelope theorem dL/du is that at the
+ * best t, -sig(-u/t). The authors iterate Newton's method instead, which can
+ * cycle. */
+
+/* The root, by bisection: once a call. 0 < rho < log 2. */
+static real bn_ada_root(real rho)
+{
+    real low = 0, high = 64;
+
+    for (int i = 0; i < 128; i++) {
+        const real x = (low + high) / 2;
+        const real h = bn_softplus(x) - x * bn_sigmoid(x);
+
+        if (R_LN2 - h < rho)
+            low = x;
+        else
+            high = x;
+    }
+    return (low + high) / 2;
+}
+
+static real bn_ada(const bn_numbers *k, real u, real *du)
+{
+    const real size = u < 0 ? -u : u;
+    real t = size / k->root;
+
+    if (!(t > k->tau))
+        t = k->tau;
+    if (t > k->tau_max)
+        t = k->tau_max;
+    *du = -bn_sigmoid(-u / t);
+    return t * (bn_softplus(-u / t) + k->rho - R_LN2);
+}

@@ -1,0 +1,128 @@
+/* How far a policy has moved from its reference: shifts of log-likelihoods
+ * and logits, and how unevenly a sequence's tokens share them. */
+
+typedef struct bn_shift_call {
+    bn_batch batch;             /* its sequences and sides */
+    const bnfloss_row *state, *ref_state;
+    double *sorted;             /* (N) room to sort a sequence's shifts */
+} bn_shift_call;
+
+/* Lets x[i] sink to where it belongs in a heap of n. */
+static void bn_sink_value(double *x, int64_t i, int64_t n)
+{
+    const double value = x[i];
+
+    for (int64_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && x[child] < x[child + 1])
+            child++;
+        if (!(value < x[child]))
+            break;
+        x[i] = x[child];
+    }
+    x[i] = value;
+}
+
+static void bn_sort(double *x, int64_t n)
+{
+    for (int64_t i = n / 2; i-- > 0;)
+        bn_sink_value(x, i, n);
+    for (int64_t last = n - 1; last > 0; last--) {
+        const double most = x[0];
+
+        x[0] = x[last];
+        x[last] = most;
+        bn_sink_value(x, 0, last);
+    }
+}
+
+/* Gini of s_(1) <= .. <= s_(n), all >= 0: 2 sum_i i s_(i) / (n sum s)
+ * - (n+1)/n; 0 if all are 0. */
+static double bn_gini(double *s, int64_t n)
+{
+    bn_total sum = { 0, 0 }, ranked = { 0, 0 };
+
+    for (int64_t i = 0; i < n; i++)
+        if (!bn_is_finite(s[i]))
+            return BN_NAN;
+    bn_sort(s, n);
+    for (int64_t i = 0; i < n; i++) {
+        bn_add(&sum, s[i]);
+        bn_add(&ranked, (double)(i + 1) * s[i]);
+    }
+    if (bn_total_of(&sum) == 0)
+        return 0;
+    return 2 * bn_total_of(&ranked) / ((double)n * bn_total_of(&sum))
+           - (double)(n + 1) / (double)n;
+}
+
+enum { BN_LOGP_SHIFT, BN_LOGIT_SHIFT, BN_CENTRED_SHIFT };
+
+static double bn_shift_of(const bn_shift_call *c, int64_t i, int what)
+{
+    const bnfloss_row *x = c->state + i, *y = c->ref_state + i;
+
+    switch (what) {
+    case BN_LOGP_SHIFT:
+        return bn_token_of_row(x).logp - bn_token_of_row(y).logp;
+    case BN_LOGIT_SHIFT:
+        return x->label - y->label;
+    default:
+        if (!(x->flags & y->flags & BNFLOSS_ROW_MEAN))
+            return BN_NAN;
+        return (x->label - bn_row_mean(x)) - (y->label - bn_row_mean(y));
+    }
+}
+
+static int bn_shift_counts(const bn_shift_call *c, int64_t i)
+{
+    return !((c->state[i].flags | c->ref_state[i].flags) & BNFLOSS_ROW_IGNORED)
+           && bn_weight(&c->batch, i) != 0;
+}
+
+/* Over the sequences of one side: the mean of their mean shifts, and of the
+ * Gini of their tokens' sizes. */
+static double bn_shift_mean(const bn_shift_call *c, int side, int what,
+                            double *gini)
+{
+    const bn_batch *b = &c->batch;
+    bn_total shifts = { 0, 0 }, ginis = { 0, 0 };
+    int64_t count = 0;
+
+    for (int64_t s = 0; s < b->S; s++) {
+        const int64_t end = bn_seq_begin(b, s + 1);
+        bn_total sum = { 0, 0 };
+        int64_t n = 0;
+
+        for (int64_t i = bn_seq_begin(b, s); i < end; i++) {
+            double x;
+
+            if (bn_side(b, s) != side || !bn_shift_counts(c, i))
+                continue;
+            x = bn_shift_of(c, i, what);
+            bn_add(&sum, x);
+            c->sorted[n++] = x < 0 ? -x : x;
+        }
+        if (n == 0)
+            continue;
+        count++;
+        bn_add(&shifts, bn_total_of(&sum) / (double)n);
+        bn_add(&ginis, bn_gini(c->sorted, n));
+    }
+    *gini = bn_mean(&ginis, count);
+    return bn_mean(&shifts, count);
+}
+
+static void bn_shifts_measure(const bn_shift_call *c, bnfloss_shifts *r)
+{
+    double unused;
+
+    r->logp_chosen = bn_shift_mean(c, 1, BN_LOGP_SHIFT, &r->logp_gini_chosen);
+    r->logp_rejected = bn_shift_mean(c, -1, BN_LOGP_SHIFT,
+                                     &r->logp_gini_rejected);
+    r->logit_chosen = bn_shift_mean(c, 1, BN_LOGIT_SHIFT,
+                                    &r->logit_gini_chosen);
+    r->logit_rejected = bn_shift_mean(c, -1, BN_LOGIT_SHIFT,
+                                      &r->logit_gini_rejected);
+    r->centred_chosen = bn_shift_mean(c, 1, BN_CENTRED_SHIFT, &unused);
+    r->centred_rejected = bn_shift_mean(c, -1, BN_CENTRED_SHIFT, &unused);
+}
