@@ -38,7 +38,7 @@ typedef struct call {
 typedef struct answers {
     float grad[GOLDEN_MOST], dlogp[MOST], row_scale[MOST];
     float distance_grad[MOST];
-    double seq_loss[MOST], spec_loss[16];
+    double seq_ratio[MOST], seq_loss[MOST], spec_loss[16];
     bnfloss_result r;
 } answers;
 
@@ -49,7 +49,7 @@ static int near(double got, double want, double tolerance)
 
 static int close(double got, double want)
 {
-    return near(got, want, 1e-6 * (1 + fabs(want)));
+    return near(got, want, 1e-7 * (1 + fabs(want)));
 }
 
 /* n numbers, which are kept in 64ths. */
@@ -119,6 +119,7 @@ static bnfloss_status run(const golden *g, const bnfloss_spec *spec,
 {
     static uint64_t work[4096];
     bnfloss_outputs out = { .struct_size = sizeof out, .dlogp = a->dlogp,
+        .seq_ratio = a->seq_ratio,
         .seq_loss = g->specs == 1 ? a->seq_loss : NULL,
         .spec_loss = a->spec_loss,
         .distance_grad = g->has & HAS_DISTANCE ? a->distance_grad : NULL,
@@ -175,10 +176,10 @@ static void check_rows(const golden *g, const char *isa, const double *want,
         const double d = dlogp[i], factor = row_scale ? (double)row_scale[i]
                                                       : 1;
         const double size = fabs(d) * (g->scale > 0 ? (double)g->scale : 1)
-                            * (8 + (double)g->softcap) * U
+                            * (4 + (double)g->softcap) * U
                             * (1 + 20 * (double)g->z_loss);
 
-        CHECK(near((double)a->dlogp[i], d, fabs(d) * (8 + (double)g->softcap)
+        CHECK(near((double)a->dlogp[i], d, fabs(d) * (4 + (double)g->softcap)
                    * U), "%s, %s: dlogp of row %d is %.9g, not %.9g", isa,
               g->name, i, (double)a->dlogp[i], d);
         for (int k = i * g->v; k < (i + 1) * g->v; k++)
@@ -197,13 +198,17 @@ static void check_parts(const golden *g, const char *isa,
                         && spec->kind != BNFLOSS_DPO;
     const int parts = rowwise || spec->kind >= BNFLOSS_KTO ? g->s : g->s / 2;
 
+    for (int k = 0; k < g->s; k++, p->answer++)
+        CHECK(close(a->seq_ratio[k], *p->answer),
+              "%s, %s: seq_ratio %d is %.9g, not %.9g", isa, g->name, k,
+              a->seq_ratio[k], *p->answer);
     for (int k = 0; g->specs == 1 && k < parts; k++, p->answer++)
         CHECK(close(a->seq_loss[k], *p->answer),
               "%s, %s: seq_loss %d is %.9g, not %.9g", isa, g->name, k,
               a->seq_loss[k], *p->answer);
     for (int k = 0; g->has & HAS_DISTANCE && k < g->s; k++, p->answer++)
         CHECK(near((double)a->distance_grad[k], *p->answer,
-                   fabs(*p->answer) * 8 * U),
+                   fabs(*p->answer) * 4 * U),
               "%s, %s: distance_grad %d is %.9g, not %.9g", isa, g->name, k,
               (double)a->distance_grad[k], *p->answer);
     for (int k = 0; k < g->specs; k++, p->answer++)

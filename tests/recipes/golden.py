@@ -454,13 +454,14 @@ def sft_value(spec, case, zp, logp, y):
 # ---- Losses of a pair, from its sums ---------------------------------------
 
 def divergence(s, x):
-    """What a log-ratio becomes; no additive constant."""
+    """f'(e^x) of an f-divergence with f'(1) = 0: lengths that divide it do
+    not move the margin of a policy that is its reference."""
     if s.f_divergence == "forward_kl":
-        return -torch.exp(-x)
+        return 1 - torch.exp(-x)
     if s.f_divergence == "js":
-        return logsigmoid(x)
+        return math.log(2) + logsigmoid(x)
     if s.f_divergence == "alpha" and abs(s.f_alpha - 1) >= 1e-6:
-        return torch.exp((s.f_alpha - 1) * x) / (s.f_alpha - 1)
+        return torch.expm1((s.f_alpha - 1) * x) / (s.f_alpha - 1)
     return x
 
 
@@ -827,6 +828,7 @@ def solve(case, d):
         loss=loss, dlogp=dlogp, grad=grad, first=first, rows=r,
         metrics=metrics_of(case, d, r, parts),
         seq_loss=[x.item() for x in first.each] if not case.also else [],
+        seq_ratio=[x.item() for x in first.ratio],
         spec_loss=[o.loss.item() for o in parts],
         distance_grad=r.distance.grad.tolist() if d.distance else [])
 
@@ -922,7 +924,7 @@ def title(kind, options):
 HEAD = """#ifndef GOLDEN_H
 #define GOLDEN_H
 
-#include "bnfloss.h"
+#include "../include/bnfloss.h"
 
 #include <stdint.h>
 
@@ -941,9 +943,9 @@ enum {
 };
 
 /* One case. The arrays hold those of all cases one after the other: labels
- * (N); lengths and sides (S); answers: gradient (N,V), dlogp (N), loss of each
- * pair or sequence (one loss in the call), distance_grad (S; where there are
- * distances), spec_loss. */
+ * (N); lengths and sides (S); answers: gradient (N,V), dlogp (N), seq_ratio
+ * (S), seq_loss (one loss in the call; of pairs or sequences), distance_grad
+ * (S; where there are distances), spec_loss. */
 typedef struct golden {
     const char *name;
     int n, v, s, specs, pairing, has, mismatches;
@@ -985,8 +987,8 @@ def main():
         lengths += case.lengths
         sides += d.side
         mismatched += d.mismatched
-        answers += [x for r in a.grad for x in r] + a.dlogp + a.seq_loss \
-            + a.distance_grad + a.spec_loss
+        answers += [x for r in a.grad for x in r] + a.dlogp + a.seq_ratio \
+            + a.seq_loss + a.distance_grad + a.spec_loss
         specs += case.specs
         most = max(most, len(d.y) * case.V)
     for kind, regimes in (("HINGE", (True, False)), ("SLIC", (True, False)),
