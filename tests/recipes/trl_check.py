@@ -38,10 +38,10 @@ robust            ROBUST, f_divergence js, flip_prob 0.25             9.2e-17
 exo_pair          EXO_PAIR, f_divergence forward_kl                   7.1e-16
 discopop          DISCOPOP, f_divergence js                           6.7e-17
 hinge             HINGE, f_divergence js, beta 1.0                    2.9e-16
-ipo               IPO, f_divergence js                                1.0e-01
-ipo               IPO, f_divergence forward_kl                        1.8e-02
-sigmoid_norm      SIGMOID_NORM, f_divergence js                       1.0e-02
-sigmoid_norm      SIGMOID_NORM, f_divergence alpha                    2.6e-02
+ipo               IPO, f_divergence js                                1.4e-16
+ipo               IPO, f_divergence forward_kl                        8.6e-15
+sigmoid_norm      SIGMOID_NORM, f_divergence js                       1.3e-16
+sigmoid_norm      SIGMOID_NORM, f_divergence alpha                    4.7e-07
 sigmoid           DPO, ld_alpha 0.5                                   5.7e-17
 ipo               IPO, ld_alpha 0.0                                   1.6e-16
 nca_pair          NCA_PAIR, ld_alpha 0.25                             9.0e-17
@@ -69,10 +69,6 @@ and then the metrics that differ.
 
 Where the two differ, and why:
 - TRL computes alpha divergences and ORPO in float32, BCO's mean too.
-- With an f-divergence other than reverse KL, IPO and SIGMOID_NORM divide
-  phi(a) and phi(b) by lengths of their own, so TRL's additive constants (1,
-  log 2, -1/(k-1)) no longer cancel where the lengths differ. The manual
-  leaves the constants out; with them the two agree to 1e-14.
 - ORPO's NLL is a mean over the batch's tokens in TRL (and over the prompt's,
   too), over each response in the paper and here by default; sft_norm batch
   is TRL's.
@@ -83,7 +79,7 @@ Where the two differ, and why:
   times its lambda.
 - TRL's use_weighting with loss_type sft cannot run: it multiplies an expanded
   tensor in place.
-- TRL's DPO has no label smoothing any more (0.24's had).
+- TRL's sigmoid has no label smoothing any more (0.24's had).
 """
 import ast
 import math
