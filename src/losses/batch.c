@@ -425,7 +425,7 @@ static void bn_seq_sum(const bn_batch *b, int64_t s)
         bn_add(&ratio, f == fr ? f * (t->logp - ref) : f * t->logp - fr * ref);
     }
     q->logp = bn_total_of(&logp);
-    q->loss = q->norm == 0 ? 0 : q->norm * bn_total_of(&value);
+    q->loss = q->norm * (q->norm != 0 ? bn_total_of(&value) : 0);
     q->l = bn_total_of(&l);
     q->r = bn_total_of(&r);
     q->ratio = bn_total_of(&ratio);
