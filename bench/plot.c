@@ -208,7 +208,7 @@ static void draw_rows(const picture *p)
     for (int loss = 0; loss < LOSSES; loss++)
         for (int v = 0; v < p->vocabs; v++) {
             const double y = TOP + loss * (p->vocabs * ROW + GAP)
-                             + (v + 0.5) * ROW;
+                             + v * ROW + ROW / 2.0;
 
             if (v == 0)
                 text(p, 24, y + 4, "title\" style=\"font-size:14px", "start",
