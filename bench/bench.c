@@ -34,14 +34,6 @@ typedef struct bench {
 
 /* ---- Which cases --------------------------------------------------------- */
 
-static int holds(const list *l, int64_t x)
-{
-    for (int i = 0; i < l->n; i++)
-        if (l->of[i] == x)
-            return 1;
-    return 0;
-}
-
 /* The first loss of the list that is the library's. */
 static int64_t first_loss(const list *l)
 {
@@ -220,7 +212,7 @@ static void measure_batch(bench *x, const dtype *type, int64_t N, int64_t V,
                           int cache)
 {
     const int beside = type->logits != type->grad
-                       || holds(&x->o.place, OUT_OF_PLACE);
+                       || list_holds(&x->o.place, OUT_OF_PLACE);
     batch b = batch_make(type, N, V, beside);
     const reference ref = reference_of(&b);
 

@@ -192,7 +192,7 @@ static list *list_of(options *o, const char *option)
     return NULL;
 }
 
-static int holds(const list *l, int64_t x)
+int list_holds(const list *l, int64_t x)
 {
     for (int i = 0; i < l->n; i++)
         if (l->of[i] == x)
@@ -215,7 +215,7 @@ static void read_list(const char *option, const char *text, list *to)
         memcpy(item, text, n);
         item[n] = 0;
         x = value_of(option, item);
-        if (!holds(to, x)) {
+        if (!list_holds(to, x)) {
             if (to->n == MAX_LIST)
                 refuse("%s takes at most %d values", option, MAX_LIST);
             to->of[to->n++] = x;
@@ -267,10 +267,10 @@ static void check_options(const options *o)
 
     for (int i = 0; i < o->threads.n; i++)
         most = o->threads.of[i] > most ? o->threads.of[i] : most;
-    if (holds(&o->pool, POOL_OPENMP) && most > pool_most(POOL_OPENMP))
+    if (list_holds(&o->pool, POOL_OPENMP) && most > pool_most(POOL_OPENMP))
         refuse("--threads %lld: this build has no OpenMP; use 1, or --pool "
                "pthreads", (long long)most);
-    if (o->plot && (o->check || !holds(&o->stage, FUSED)))
+    if (o->plot && (o->check || !list_holds(&o->stage, FUSED)))
         refuse("--plot shows the fused stage: --stage has to have it, and "
                "--check has no speeds to show");
 }

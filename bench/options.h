@@ -13,6 +13,8 @@ typedef struct list {
     int64_t of[MAX_LIST];
 } list;
 
+int list_holds(const list *l, int64_t x);
+
 enum { TABLE, CSV, JSON };
 
 typedef struct options {

@@ -52,7 +52,16 @@ const char *machine_name(void)
 
 /* ---- The table ----------------------------------------------------------- */
 
-static void table_head(const limits *l, int teams)
+/* Room for the longest name that these options make. */
+static int name_width(const options *o)
+{
+    return 52 + 10 * list_holds(&o->place, OUT_OF_PLACE)
+           + 10 * list_holds(&o->cache, HOT)
+           + 14 * list_holds(&o->pool, POOL_PTHREADS)
+           + (o->rows.n > 0 ? 13 : 0);
+}
+
+static void table_head(const options *o, const limits *l, int teams)
 {
     printf("bnfloss %s on %s, %d CPU%s\n", bnfloss_version(), machine_name(),
            pool_cpus(), pool_cpus() == 1 ? "" : "s");
@@ -61,19 +70,18 @@ static void table_head(const limits *l, int teams)
                l[i].threads, l[i].threads == 1 ? "" : "s",
                l[i].pool == POOL_PTHREADS ? ", pthreads" : "", l[i].read_gbs,
                l[i].scale_gbs);
-    printf("\n%-52s %9s %7s %10s %8s %6s %8s\n", "case", "ns/logit", "GB/s",
-           "tokens/s", "x limit", "+-", "error/u");
+    printf("\n%-*s %9s %7s %10s %8s %6s %8s\n", name_width(o), "case",
+           "ns/logit", "GB/s", "tokens/s", "x limit", "+-", "error/u");
 }
 
 static void table_row(const options *o, const result *r)
 {
-    if (!r->right)
-        printf("%-52s WRONG: error %.3g u\n", r->name, r->error);
-    else if (o->check)
-        printf("%-52s right: error %.3g u\n", r->name, r->error);
+    if (!r->right || o->check)
+        printf("%-*s %s: error %.3g u\n", name_width(o), r->name,
+               r->right ? "right" : "WRONG", r->error);
     else
-        printf("%-52s %9.4f %7.2f %10.0f %8.2f %6.2f %8.2f%s%s\n", r->name,
-               ns_per_logit(r), gb_per_s(r), tokens_per_s(r),
+        printf("%-*s %9.4f %7.2f %10.0f %8.2f %6.2f %8.2f%s%s\n",
+               name_width(o), r->name, ns_per_logit(r), gb_per_s(r), tokens_per_s(r),
                median(r->ratio, r->rounds), deviation(r->ratio, r->rounds),
                r->error, is_below_limit(r) ? "  BELOW LIMIT" : "",
                is_unstable(r) ? "  unstable" : "");
@@ -218,7 +226,7 @@ static void json_result(const options *o, const result *r, int index)
 void report_head(const options *o, const limits *l, int teams)
 {
     if (o->format == TABLE)
-        table_head(l, teams);
+        table_head(o, l, teams);
     else if (o->format == CSV)
         printf("name,ns_per_logit,gb_per_s,tokens_per_s,limit_ratio,"
                "limit_mad,max_error,note\n");
