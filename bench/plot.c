@@ -207,8 +207,8 @@ static void draw_rows(const picture *p)
 
     for (int loss = 0; loss < LOSSES; loss++)
         for (int v = 0; v < p->vocabs; v++) {
-            const double y = TOP + loss * (p->vocabs * ROW + GAP)
-                             + v * ROW + ROW / 2.0;
+            const int top = TOP + loss * (p->vocabs * ROW + GAP) + v * ROW;
+            const double y = top + (double)ROW / 2;
 
             if (v == 0)
                 text(p, 24, y + 4, "title\" style=\"font-size:14px", "start",

@@ -89,8 +89,8 @@ static void table_row(const options *o, const result *r)
 
 static void table_tail(void)
 {
-    printf("\nx limit: time over that of reading (forward) or scaling in place "
-           "(all others)\nas many bytes, measured beside it; median of the "
+    printf("\nx limit: time over that of reading (forward) or scaling in "
+           "place (all others)\nas many bytes, measured beside it; median of the "
            "rounds, and the median of what\nthe rounds are away from it, "
            "unstable above a tenth. error/u: the largest found\nin a gradient, "
            "in units of 2^-24 of |dlogp|, or forward in logp, of 1 + |logp|.\n"
