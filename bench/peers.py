@@ -187,17 +187,24 @@ class Bnfloss:
 # ---- PyTorch ----------------------------------------------------------------
 
 
-def torch_loss(loss):
-    """The loss of logits, as one writes it: autograd does the rest."""
+def torch_loss(loss, compiled):
+    """The loss of logits, as one writes it; autograd does the rest. Each in
+    the form that was the fastest of those tried: cross_entropy for the eager
+    one, logsumexp for the compiled one."""
     import torch
     import torch.nn.functional as F
 
+    def logps(z, y):
+        if compiled:
+            return z.gather(1, y[:, None])[:, 0] - z.logsumexp(-1)
+        return -F.cross_entropy(z, y, reduction="none")
+
     def sft(z, y, ref, side):
-        return F.cross_entropy(z, y)
+        return -logps(z, y).mean() if compiled else F.cross_entropy(z, y)
 
     def dpo(z, y, ref, side):
-        reward = -F.cross_entropy(z, y, reduction="none") - ref
-        return -F.logsigmoid(BETA * (reward[0::2] - reward[1::2])).mean()
+        reward = (logps(z, y) - ref).view(-1, 2)
+        return -F.logsigmoid(BETA * (reward[:, 0] - reward[:, 1])).mean()
 
     def bnf(z, y, ref, side):
         logp = F.log_softmax(z, dim=-1)
@@ -223,7 +230,7 @@ class Torch:
             raise Absent("PyTorch is not installed (pip install torch)")
         torch.set_num_threads(options.threads)
         self.torch = torch
-        self.loss = torch_loss(loss)
+        self.loss = torch_loss(loss, self.compiled)
         if self.compiled:
             torch._dynamo.reset()
             self.loss = torch.compile(self.loss, dynamic=False)
@@ -258,15 +265,13 @@ class TorchByHand(Torch):
         super().__init__(batch, loss, options)
         self.kind = loss
         self.z = self.z.detach()
-        self.grad = self.scratch = None
+        self.grad = None
 
     def step(self):
         torch, z = self.torch, self.z
         y, ref, side = self.others
         if self.grad is None:
             self.grad = torch.empty_like(z)
-            if self.kind == "bnf":
-                self.scratch = torch.empty_like(z)
         g, y = self.grad, y[:, None]
         torch.softmax(z, -1, out=g)
         p = g.gather(1, y)[:, 0]
@@ -281,8 +286,9 @@ class TorchByHand(Torch):
         else:
             q = ref.exp()
             f = torch.clamp(p / q, max=1)
-            torch.special.entr(g, out=self.scratch)
-            rest = -(self.scratch.sum(-1) + p * logp) / (1 - p)
+            lse = z.gather(1, y)[:, 0] - logp
+            mean = torch.bmm(g[:, None], z[:, :, None])[:, 0, 0]
+            rest = (mean - lse - p * logp) / (1 - p)
             value = (side * -(f * logp + (1 - f) * rest)).mean()
             slope = side * (f - p) / (1 - p) / len(p)
         g.scatter_add_(1, y, torch.full_like(y, -1, dtype=g.dtype))
@@ -293,7 +299,7 @@ class TorchByHand(Torch):
         return self.grad.numpy()
 
     def forget(self):
-        self.grad = self.scratch = None
+        self.grad = None
 
 
 # ---- JAX --------------------------------------------------------------------
@@ -321,9 +327,9 @@ class Jax:
     def loss_of(self, loss):
         jax, np = self.jax, self.jax.numpy
 
-        def logps(z, y):
-            logp = jax.nn.log_softmax(z)
-            return logp, np.take_along_axis(logp, y[:, None], 1)[:, 0]
+        def logps(z, y):            # faster here than log_softmax
+            lse = jax.nn.logsumexp(z, axis=-1, keepdims=True)
+            return z - lse, (np.take_along_axis(z, y[:, None], 1) - lse)[:, 0]
 
         def sft(z, y, ref, side):
             return -logps(z, y)[1].mean()
@@ -482,7 +488,8 @@ def start(names, batch, loss, options):
             continue
         if mine is None:
             mine, first = theirs, value
-        off = max(difference(mine, theirs), abs(value / first - 1))
+        off = max(difference(mine, theirs),
+                  abs(value - first) / (1 + abs(first)))
         if not off < SAME:
             absent[name] = "its result differs from ours by %.2g" % off
             continue

@@ -81,7 +81,8 @@ static void table_row(const options *o, const result *r)
                r->right ? "right" : "WRONG", r->error);
     else
         printf("%-*s %9.4f %7.2f %10.0f %8.2f %6.2f %8.2f%s%s\n",
-               name_width(o), r->name, ns_per_logit(r), gb_per_s(r), tokens_per_s(r),
+               name_width(o), r->name, ns_per_logit(r), gb_per_s(r),
+               tokens_per_s(r),
                median(r->ratio, r->rounds), deviation(r->ratio, r->rounds),
                r->error, is_below_limit(r) ? "  BELOW LIMIT" : "",
                is_unstable(r) ? "  unstable" : "");
