@@ -52,19 +52,26 @@ static double bn_map_slope(const bn_map *map, float z)
 
 /* ---- Prefetching -------------------------------------------------------- */
 
-/* What a sweep asks for while it works on group g: `step` bytes from
- * begin + g * step on. Addresses beyond a buffer do no harm. */
+/* What a sweep asks for while it works on group g: the `step` bytes (128 or
+ * 256: a group's) from begin + g * step on. Addresses beyond a buffer do no
+ * harm. */
 typedef struct bn_prefetches {
     uintptr_t begin;
     uint32_t step;
 } bn_prefetches;
 
+/* In the open: a loop over the lines costs as much as one of the four
+ * vectors of exponentials beside it. */
 BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t g)
 {
     const uintptr_t at = p->begin + (uintptr_t)g * p->step;
 
-    for (uint32_t i = 0; i < p->step; i += 64)
-        BN_PREFETCH((const void *)(at + i));
+    BN_PREFETCH_L2((const void *)at);
+    BN_PREFETCH_L2((const void *)(at + 64));
+    if (p->step > 128) {
+        BN_PREFETCH_L2((const void *)(at + 128));
+        BN_PREFETCH_L2((const void *)(at + 192));
+    }
 }
 
 /* ---- Tables of the exponential ------------------------------------------ */

@@ -58,23 +58,21 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
 
 /* ---- Prefetching -------------------------------------------------------- */
 
-/* A sweep that goes through memory once asks for what lies a fixed distance
- * on. A fused one goes over each row twice, the second time in the cache, and
- * memory would rest: so both passes ask for half a row, the forward one for
- * the second half of its own, the backward one for the first of the next. */
+/* A sweep asks for what lies this many bytes on, into the L2 cache: twice the
+ * block that the forward pass looks ahead by real loads. 12 KiB are too few
+ * for it, 24 to 64 KiB no better. */
 enum { BN_AHEAD = 16384 };
 
-/* For a sweep over the columns from `column` on of the row at `row`; half:
- * from how many bytes after the row's start to ask at half the pace, or 0. */
+/* For a sweep over the columns from `column` on of the row at `row`. */
 static bn_prefetches bn_ahead_of(const bn_view *w, const void *row,
-                                 int64_t column, size_t half)
+                                 int64_t column, int fused)
 {
     const size_t size = bn_type_size(w->logits_type);
-    const uintptr_t begin = (uintptr_t)row, at = (uintptr_t)column * size;
     bn_prefetches a;
 
-    a.begin = half ? begin + half + at / 2 : begin + at + BN_AHEAD;
-    a.step = (uint32_t)(BN_GROUP * size) / (half ? 2 : 1);
+    (void)fused;            /* a second pass is cheap to ask for in vain */
+    a.begin = (uintptr_t)row + (uintptr_t)column * size + BN_AHEAD;
+    a.step = (uint32_t)(BN_GROUP * size);
     return a;
 }
 
@@ -97,7 +95,6 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
                          int64_t c, int fused, bnfloss_row *x)
 {
     const bn_view *w = s->view;
-    const size_t bytes = (size_t)w->vocab * bn_type_size(w->logits_type);
     const int64_t left = w->vocab - c, whole = BNFLOSS_CHUNK;
     const int64_t n = left < whole ? left : whole;
     const int64_t at = label - w->vocab_begin - c;
@@ -109,7 +106,7 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
     chunk.type = chunk.grad_type = w->logits_type;
     chunk.n = n;
     chunk.label = here ? at : -1;
-    chunk.ahead = bn_ahead_of(w, row, c, fused ? bytes / 2 : 0);
+    chunk.ahead = bn_ahead_of(w, row, c, fused);
     bn_row_init(x, w, label);
     s->forward(&chunk, &s->map, x);
     if (x->leader_id >= 0)
@@ -374,12 +371,10 @@ static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
                             int fused)
 {
     const bn_view *w = s->view;
-    const size_t stride = (size_t)w->logits_stride
-                          * bn_type_size(w->logits_type);
     bn_row_plan plan;
 
     bn_row_plan_make(s, x, dlogp, &plan);
     bn_row_apply(s, &plan, x, row, grad, 0, w->vocab,
-                 bn_ahead_of(w, row, 0, fused ? stride : 0));
+                 bn_ahead_of(w, row, 0, fused));
     bn_row_padding(w, grad);
 }
