@@ -47,3 +47,11 @@ static const bn_kernels FN(kernels) = {
 #undef v_widen_add
 #undef v_table_load
 #undef v_pow2
+#undef WL
+#undef vw
+#undef w_set1
+#undef w_load
+#undef w_store
+#undef w_max_signed
+#undef w_min_unsigned
+#undef w_select_negative

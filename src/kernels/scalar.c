@@ -49,4 +49,13 @@ BN_INLINE float bn_words8_pow2(const bn_words8 *table, float t)
 }
 #define v_pow2(table, t) bn_words8_pow2(&(table), t)
 
+#define WL 1                            /* words in a vector of words */
+#define vw uint16_t                     /* a vector of words */
+#define w_set1(x) (x)
+#define w_load(p) (*(p))
+#define w_store(p, x) (*(p) = (x))
+#define w_max_signed(a, b) ((int16_t)(a) > (int16_t)(b) ? (a) : (b))
+#define w_min_unsigned(a, b) ((a) < (b) ? (a) : (b))
+#define w_select_negative(k, a, b) ((int16_t)(k) < 0 ? (a) : (b))
+
 #include "page.h"

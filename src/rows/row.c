@@ -58,9 +58,9 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
 
 /* ---- Prefetching -------------------------------------------------------- */
 
-/* A sweep asks for what lies this many bytes on, into the L2 cache: twice the
- * block that the forward pass looks ahead by real loads. 12 KiB are too few
- * for it, 24 to 64 KiB no better. */
+/* A sweep asks for what lies this many bytes on: twice the block that the
+ * forward pass looks ahead by real loads. 12 KiB are too few for it, 24 to 64
+ * KiB no better. */
 enum { BN_AHEAD = 16384 };
 
 /* For a sweep over the columns from `column` on of the row at `row`. */
