@@ -667,6 +667,47 @@ static void same_as_scalar(const page *p)
     }
 }
 
+/* ---- Stores past the caches --------------------------------------------- */
+
+/* The same gradients, and nothing beyond them, wherever the lines begin. */
+static void streams(const char *isa)
+{
+    enum { N = 300, ROOM = 64 };
+    static float z[N], want[N + 2 * ROOM], got[N + 2 * ROOM];
+    const bn_kernels *kernels = bn_kernels_get();
+    bn_coefficients k;
+    bn_map map;
+    rng r = { 11 };
+
+    memset(&map, 0, sizeof map);
+    map.scale = 1;
+    bn_coefficients_for(&k, &map, 3, -0.25, 0);
+    k.accumulate = 0;
+    for (int i = 0; i < N; i++)
+        z[i] = (float)rng_normal(&r);
+    for (int t = 0; t < 2 * 16 * (N + 1); t++) {
+        const int general = t % 2, shift = t / 2 % 16;
+        bn_chunk c;
+
+        memset(&c, 0, sizeof c);
+        memset(want, 1, sizeof want);
+        memset(got, 1, sizeof got);
+        c.z = z;
+        c.n = t / 32;
+        c.type = c.grad_type = BNFLOSS_F32;
+        c.label = -1;
+        c.ahead.begin = (uintptr_t)z;
+        c.ahead.step = 256;
+        c.grad = want + ROOM + shift;
+        kernels->backward[general](&c, &k, &map);
+        c.grad = got + ROOM + shift;
+        c.stream = 1;
+        kernels->backward[general](&c, &k, &map);
+        CHECK(memcmp(want, got, sizeof got) == 0,
+              "%s: %d gradients streamed to %d", isa, (int)c.n, shift);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
@@ -684,6 +725,7 @@ int main(int argc, char **argv)
         hyperbolic(p);
         hyperbolic_special(p);
         same_as_scalar(p);
+        streams(isa);
     }
     store_halves(all);
     nans();

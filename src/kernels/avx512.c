@@ -28,6 +28,8 @@
 #define v_store_bf16(p, x)  bn_store_avx512(p, bn_bf16_avx512(x))
 #define v_store_f16(p, x)   bn_store_avx512(p, _mm512_cvtps_ph(x,             \
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define v_stream_f32(p, x)  _mm512_stream_ps(p, x)
+#define v_fence()           _mm_sfence()
 #define v_add(a, b)         _mm512_add_ps(a, b)
 #define v_sub(a, b)         _mm512_sub_ps(a, b)
 #define v_mul(a, b)         _mm512_mul_ps(a, b)

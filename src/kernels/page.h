@@ -34,6 +34,8 @@ static const bn_kernels FN(kernels) = {
 #undef v_store_f32
 #undef v_store_bf16
 #undef v_store_f16
+#undef v_stream_f32
+#undef v_fence
 #undef v_add
 #undef v_sub
 #undef v_mul

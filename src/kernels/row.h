@@ -532,14 +532,55 @@ KERNEL static void FN(narrow)(uint32_t type, void *grad, int64_t i, int64_t n,
     memcpy(at, raw, (size_t)n * size);
 }
 
+/* Whole groups from index i on, past the caches: the line at grad + i begins
+ * a cache line. Before anything else is stored there, or another thread is
+ * told, these stores have to be fenced. */
+BN_INLINE KERNEL int64_t FN(streamed_groups)(
+    const bn_chunk *c, int64_t i, const bn_coefficients *k, const bn_map *map,
+    v_table table, const int general)
+{
+    const float *z = (const float *)c->z;
+
+    for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
+        bn_prefetch(&c->ahead, i);
+        for (int j = 0; j < BN_GROUP; j += VL)
+            v_stream_f32((float *)c->grad + i + j,
+                         FN(gradient)(v_load_f32(z + i + j), k, map, table,
+                                      general));
+    }
+    v_fence();
+    return i;
+}
+
+/* n <= 64 gradients from index i on, whatever the types. */
+BN_INLINE KERNEL void FN(any_gradients)(const bn_chunk *c, int64_t i,
+                                        int64_t n, const bn_coefficients *k,
+                                        const bn_map *map, v_table table,
+                                        const int general)
+{
+    float z[BN_GROUP], g[BN_GROUP];
+
+    if (n == BN_GROUP)
+        FN(widen)(c->type, c->z, i, z);
+    else
+        FN(widen_tail)(c->type, c->z, i, n, z);
+    FN(group_gradient)(BNFLOSS_F32, z, 0, BNFLOSS_F32, g, 0, k, map, table,
+                       general);
+    FN(narrow)(c->grad_type, c->grad, i, n, k->accumulate, g);
+}
+
 /* The gradients of a chunk, in place or not. The label's is the caller's. */
-BN_INLINE KERNEL void FN(sweep)(const bn_chunk *c, const bn_coefficients *k,
+BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
+                                const bn_coefficients *coefficients,
                                 const bn_map *map, const int general)
 {
+    /* copies, which no store can change: they stay in registers */
+    const bn_chunk here = *chunk, *c = &here;
+    const bn_coefficients factors = *coefficients, *k = &factors;
     const v_table table = v_table_load(k->table);
-    const int same = c->grad_type == c->type && !k->accumulate;
-    float z[BN_GROUP], g[BN_GROUP];
-    int64_t i = 0;
+    const int same = c->grad_type == c->type && !k->accumulate && !c->stream;
+    const int64_t whole = BN_GROUP;
+    int64_t i = 0, line = c->stream ? bn_until_line(c) : -1;
 
     if (same && c->type == BNFLOSS_F32)
         i = FN(whole_groups)(BNFLOSS_F32, c, k, map, table, general);
@@ -547,18 +588,18 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *c, const bn_coefficients *k,
         i = FN(whole_groups)(BNFLOSS_BF16, c, k, map, table, general);
     else if (same && c->type == BNFLOSS_F16 && !general)
         i = FN(whole_groups)(BNFLOSS_F16, c, k, map, table, general);
-    for (; i < c->n; i += BN_GROUP) {
-        const int64_t left = c->n - i, whole = BN_GROUP;
+    while (i < c->n) {
+        const int64_t left = (i < line ? line : c->n) - i;
         const int64_t n = left < whole ? left : whole;
 
+        if (i == line && left >= whole) {
+            i = FN(streamed_groups)(c, i, k, map, table, general);
+            line = -1;
+            continue;
+        }
         bn_prefetch(&c->ahead, i);
-        if (n == BN_GROUP)
-            FN(widen)(c->type, c->z, i, z);
-        else
-            FN(widen_tail)(c->type, c->z, i, n, z);
-        FN(group_gradient)(BNFLOSS_F32, z, 0, BNFLOSS_F32, g, 0, k, map,
-                           table, general);
-        FN(narrow)(c->grad_type, c->grad, i, n, k->accumulate, g);
+        FN(any_gradients)(c, i, n, k, map, table, general);
+        i += n;
     }
 }
 

@@ -332,8 +332,17 @@ typedef struct bn_chunk {
     uint32_t type, grad_type;   /* bnfloss_type */
     int64_t n;
     int64_t label;              /* forward: its index, or -1; backward: none */
+    int stream;                 /* backward: f32 to f32, store past the caches */
     bn_prefetches ahead;
 } bn_chunk;
+
+/* Gradients in front of the first one that begins a cache line. */
+static int64_t bn_until_line(const bn_chunk *c)
+{
+    const int64_t n = (int64_t)((0 - (uintptr_t)c->grad) / 4 % 16);
+
+    return n < c->n ? n : c->n;
+}
 
 /* Forward fills in the sums of *row and adds flags. */
 typedef void bn_forward_kernel(const bn_chunk *c, const bn_map *map,

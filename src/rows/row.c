@@ -63,6 +63,9 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
  * KiB no better. */
 enum { BN_AHEAD = 16384 };
 
+/* Gradients from this size on are stored past the caches: see bn_streams(). */
+enum { BN_STREAM_BYTES = 1 << 25 };
+
 /* For a sweep over the columns from `column` on of the row at `row`. */
 static bn_prefetches bn_ahead_of(const bn_view *w, const void *row,
                                  int64_t column, int fused)
@@ -106,6 +109,7 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
     chunk.type = chunk.grad_type = w->logits_type;
     chunk.n = n;
     chunk.label = here ? at : -1;
+    chunk.stream = 0;
     chunk.ahead = bn_ahead_of(w, row, c, fused);
     bn_row_init(x, w, label);
     s->forward(&chunk, &s->map, x);
@@ -324,6 +328,18 @@ static void bn_alone_write(const bn_sweep *s, const bn_alone *a, double value,
     bn_put(w->grad_type, grad, a->at, w->accumulate ? a->old + g : g);
 }
 
+/* Whether gradients are to be stored past the caches, which saves reading
+ * their lines first: out of place, and more of them than a cache will keep
+ * for who comes next. */
+static int bn_streams(const bn_view *w, const void *row, const void *grad)
+{
+    const int64_t many = BN_STREAM_BYTES / 4;
+
+    return grad != row && w->rows > many / w->vocab && !w->accumulate
+           && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32
+           && (uintptr_t)grad % 4 == 0;
+}
+
 /* The columns [from, to) of a row that has a plan. The label stands alone, in
  * double as in the forward pass; under a softcap, whose tanh has an error that
  * the row's largest p would multiply, so does the leader. */
@@ -351,6 +367,7 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
     chunk.grad_type = w->grad_type;
     chunk.n = to - from;
     chunk.label = -1;
+    chunk.stream = bn_streams(w, row, grad);
     chunk.ahead = ahead;
     /* a coefficient beyond a float's range needs the general kernel */
     s->backward[s->general || plan->k.post != 1](&chunk, &plan->k, &s->map);
