@@ -55,6 +55,8 @@ static int exists(const options *o, const bench_case *c, const dtype *type)
         return c->stage == FUSED && type->logits == BNFLOSS_F32
                && type->grad == BNFLOSS_F32 && c->place == IN_PLACE
                && c->isa == o->isa.of[0];
+    if (c->loss == DPO_DEFERRED)        /* is a way of bnfloss_run()'s */
+        return c->stage == FUSED && c->pool == POOL_OPENMP;
     if (c->stage == FORWARD)
         return type->logits == type->grad
                && (c->loss == first || c->loss == BNF
