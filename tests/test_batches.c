@@ -969,14 +969,201 @@ static void singles(uint32_t kind, long count, rng *r)
     printf("%s %.1f %.1f, ", bn_loss_of(kind)->name, worst_value, worst_slope);
 }
 
+/* ---- Infinities ---------------------------------------------------------- */
+
+static int same_number(double got, quad want)
+{
+    if (want != want)
+        return got != got;
+    if (!q_finite(want))
+        return (quad)got == want;
+    return q_abs(got - want) <= (quad)1e-12 * (1 + q_abs(want));
+}
+
+/* A response without a chance, under the policy or the reference, or a sure
+ * one: the limit, and no NaN where it has one. Slopes are not asked of a loss of NaN. */
+static void infinities(uint32_t kind, rng *r)
+{
+    const bn_loss *loss = bn_loss_of(kind);
+
+    for (int i = 0; i < 400; i++) {
+        const int what = i % 6, of_ref = what / 2 == 1, y = what % 2;
+        float slope[2];
+        double value;
+        answer want;
+        single q;
+        point p;
+
+        memset(&q, 0, sizeof q);
+        spec_draw(&q.spec, kind, r);
+        tame(&q.spec);
+        q.spec.f_divergence = 0;
+        q.spec.sft_weight = 0;
+        q.spec.divisor = BNFLOSS_DIV_GIVEN;
+        p.k = numbers_of(&q.spec);
+        single_draw(&q, &p, kind, r);
+        (of_ref ? q.r : q.l)[y] = what < 4 ? -BN_INF_F32 : 0;
+        for (int s = 0; s < 2; s++) {
+            bn_response *const z = s ? &p.x : &p.w;
+
+            z->l = q.l[s];
+            z->r = loss->traits & BN_REFERENCE ? (quad)q.r[s] : 0;
+            z->ratio = z->l - z->r;
+        }
+        p.k.shift = (q.shift + p.k.beta * p.w.ratio) / 2;
+        want = ask(loss, &p.k, &p.w, &p.x, p.side);
+        value = single_call(&q, NULL, p.side, slope);
+        CHECK(same_number(value, want.value), "%s where %s of response %d is "
+              "%g: %g, not %g", loss->name, of_ref ? "ref" : "logp", y,
+              what < 4 ? -BN_INF : 0,
+              value, (double)want.value);
+        if (want.value != want.value)
+            continue;
+        CHECK(slope[0] == slope[0], "%s where %s of response %d is %g: "
+              "the loss is %g, its slope NaN", loss->name,
+              of_ref ? "ref" : "logp", y, what < 4 ? -BN_INF : 0, value);
+        CHECK(loss->alone || slope[1] == slope[1], "%s where %s of response "
+              "%d is %g: the loss is %g, the rejected slope NaN",
+              loss->name, of_ref ? "ref" : "logp", y,
+              what < 4 ? -BN_INF : 0, value);
+    }
+}
+
+/* ---- Rising and falling -------------------------------------------------- */
+
+/* In double as well: as the chosen response gains, none of these rises. */
+static void falling(rng *r)
+{
+    static const uint32_t kinds[] = {
+        BNFLOSS_DPO, BNFLOSS_ROBUST, BNFLOSS_HINGE, BNFLOSS_SIGMOID_NORM,
+        BNFLOSS_SIMPO, BNFLOSS_ALPHAPO, BNFLOSS_CPO, BNFLOSS_SLIC,
+        BNFLOSS_DPOP, BNFLOSS_RDPO, BNFLOSS_RPO, BNFLOSS_RPO_MEAN,
+        BNFLOSS_ADA_DPO, BNFLOSS_BMC, BNFLOSS_FPO, BNFLOSS_UPO,
+        BNFLOSS_BCO_PAIR, BNFLOSS_APO_ZERO, BNFLOSS_ORPO
+    };
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        for (int turn = 0; turn < 4; turn++) {
+            double last = BN_INF;
+            float unused[2];
+            single q;
+            point p;
+
+            memset(&q, 0, sizeof q);
+            spec_draw(&q.spec, kinds[i], r);
+            tame(&q.spec);
+            q.spec.sft_weight = 0;
+            q.spec.divisor = BNFLOSS_DIV_GIVEN;
+            if (kinds[i] != BNFLOSS_ROBUST)
+                q.spec.flip_prob = 0;
+            p.k = numbers_of(&q.spec);
+            single_draw(&q, &p, kinds[i], r);
+            for (q.l[0] = -80; q.l[0] < 0; q.l[0] += 0x1p-3f) {
+                const double now = single_call(&q, NULL, 1, unused);
+                const double size = now < 0 ? -now : now;
+
+                CHECK(now <= last + 0x1p-50 * (1 + size), "%s rises to %.17g "
+                      "at %g", bn_loss_of(kinds[i])->name, now,
+                      (double)q.l[0]);
+                last = now;
+            }
+        }
+    }
+}
+
+/* ---- The same loss by two names ------------------------------------------ */
+
+/* Both give the same dlogp, to the last bit or, of a mix, within a float's
+ * rounding of its terms. */
+static void twins(const batch *b, const batch *c, float slack)
+{
+    reply a, d;
+    float size = 0;
+
+    if (!CHECK(call(b, &a) == BNFLOSS_OK && call(c, &d) == BNFLOSS_OK,
+               "%s as %s is refused", bn_loss_of(b->spec[0].kind)->name,
+               bn_loss_of(c->spec[0].kind)->name))
+        return;
+    for (int i = 0; i < b->N; i++)
+        size = a.dlogp[i] > size ? a.dlogp[i]
+               : -a.dlogp[i] > size ? -a.dlogp[i] : size;
+    for (int i = 0; i < b->N; i++)
+        CHECK(a.dlogp[i] - d.dlogp[i] <= slack * size
+              && d.dlogp[i] - a.dlogp[i] <= slack * size,
+              "%s as %s: %g, not %g", bn_loss_of(b->spec[0].kind)->name,
+              bn_loss_of(c->spec[0].kind)->name, (double)d.dlogp[i],
+              (double)a.dlogp[i]);
+    CHECK(q_abs(a.result.loss - d.result.loss) <= (quad)slack
+          + (quad)1e-13 * (slack > 0), "%s as %s: loss %.17g, not %.17g",
+          bn_loss_of(b->spec[0].kind)->name,
+          bn_loss_of(c->spec[0].kind)->name, d.result.loss, a.result.loss);
+}
+
+static void same_by_two_names(rng *r)
+{
+    static const struct { uint32_t kind, other; } list[] = {
+        { BNFLOSS_RPO, BNFLOSS_DPO }, { BNFLOSS_RPO_MEAN, BNFLOSS_DPO },
+        { BNFLOSS_ROBUST, BNFLOSS_DPO }, { BNFLOSS_UPO, BNFLOSS_DPO },
+        { BNFLOSS_RDPO, BNFLOSS_DPO }, { BNFLOSS_CPO, BNFLOSS_DPO },
+        { BNFLOSS_FPO, BNFLOSS_SIGMOID_NORM },
+        { BNFLOSS_SIMPO, BNFLOSS_SIGMOID_NORM }
+    };
+
+    for (int i = 0; i < 800; i++) {
+        const uint32_t kind = list[i % 8].kind, other = list[i % 8].other;
+        static batch b, c;
+        bnfloss_spec *p = b.spec, *q = c.spec;
+
+        do                              /* alone in its call */
+            batch_draw(&b, kind, r);
+        while (b.specs > 1);
+        p->weight = 1;
+        p->f_divergence = 0;
+        p->alpha = 0;
+        p->flip_prob = kind == BNFLOSS_ROBUST ? 0 : p->flip_prob;
+        p->sft_weight = kind == BNFLOSS_CPO ? p->sft_weight : 0;
+        c = b;
+        c.in.seq_start = c.start;
+        q->kind = other;
+        q->gamma = 0;
+        c.in.distance = NULL;
+        if (kind == BNFLOSS_CPO || kind == BNFLOSS_SIMPO)
+            q->flags |= BNFLOSS_REFERENCE_FREE;
+        if (kind == BNFLOSS_SIMPO) {
+            b.in.pair_margin = NULL;
+            c.in.pair_margin = c.margin;
+            for (int k = 0; k < c.P; k++)
+                c.margin[k] = -p->gamma;
+        }
+        twins(&b, &c, 0);
+        if (kind != BNFLOSS_CPO)
+            continue;
+        /* and CPO as a mix of two: DPO, and an SFT of the chosen */
+        p->sft_norm = BNFLOSS_NORM_BATCH;
+        p->divisor = BNFLOSS_DIV_PAIRS;
+        q->divisor = BNFLOSS_DIV_PAIRS;
+        q->sft_weight = 0;
+        q->also = 1;
+        bnfloss_spec_init(q + 1, BNFLOSS_SFT);
+        q[1].flags = BNFLOSS_CHOSEN_ONLY;
+        q[1].weight = p->sft_weight;
+        q[1].loss_scale = p->loss_scale;
+        c.specs = 2;
+        twins(&b, &c, 0x1p-22f);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const int more = argc > 1 && bn_same_text(argv[1], "--all") ? 50 : 1;
     rng r = { 35 };
 
     for (uint32_t kind = 1; kind <= BN_KINDS; kind++) {
+        /* AOT is differenced nowhere else */
+        const int batches = bn_loss_of(kind)->shape == BN_BY_BATCH ? 1200 : 60;
+
         worst = 0;
-        for (int i = 0; i < 60 * more; i++)
+        for (int i = 0; i < batches * more; i++)
             one_batch(kind, &r);
         printf("%s %.2f, ", bn_loss_of(kind)->name, worst);
     }
@@ -990,6 +1177,11 @@ int main(int argc, char **argv)
             || bn_loss_of(kind)->shape == BN_BY_SEQUENCE)
             singles(kind, 2000 * more, &r);
     printf("\n%ld numbers\n", derivatives);
+    for (uint32_t kind = 1; kind <= BN_KINDS; kind++)
+        if (bn_loss_of(kind)->shape == BN_BY_PAIR && kind != BNFLOSS_ALPHAPO)
+            infinities(kind, &r);
+    falling(&r);
+    same_by_two_names(&r);
     return test_end();
 }
 
