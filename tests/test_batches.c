@@ -164,7 +164,8 @@ static void batch_inputs(batch *b, rng *r)
     in->ref_logp = b->ref;
     in->row_weight = rng_next(r) & 1 ? b->weight : NULL;
     in->seq_weight = alone && rng_next(r) & 1 ? b->seq_weight : NULL;
-    in->pair_weight = any(b, BN_CERTAINTY) || (pairs && !sorted && rng_next(r) & 1)
+    in->pair_weight = any(b, BN_CERTAINTY)
+                      || (pairs && !sorted && rng_next(r) & 1)
                           ? b->pair_weight : NULL;
     in->pair_scale = margins && rng_next(r) & 1 ? b->scale : NULL;
     in->pair_margin = margins && rng_next(r) & 1 ? b->margin : NULL;
@@ -981,7 +982,8 @@ static int same_number(double got, quad want)
 }
 
 /* A response without a chance, under the policy or the reference, or a sure
- * one: the limit, and no NaN where it has one. Slopes are not asked of a loss of NaN. */
+ * one: the limit, and no NaN where it has one. Of a loss of NaN no slope is
+ * asked. */
 static void infinities(uint32_t kind, rng *r)
 {
     const bn_loss *loss = bn_loss_of(kind);

@@ -219,7 +219,8 @@ static void loss_make(frozen_loss *l, const row *w, int kind, rng *r)
 }
 
 /* The gradient of bnfloss.h, for logit k. */
-static quad analytic(const row *w, const frozen_loss *l, int k, const moved *base)
+static quad analytic(const row *w, const frozen_loss *l, int k,
+                     const moved *base)
 {
     const int smooth = l->kind == SMOOTHED;
     const quad ls = smooth ? l->ls : 0, zeta = smooth ? l->zeta : 0;
