@@ -434,7 +434,7 @@ static void difference(const point *p, const answer *base, int what,
 static quad sig(quad x) { return 1 / (1 + expq(-x)); }
 static quad nls(quad x) { return logq(1 + expq(-x)); }      /* -log sig */
 
-/* A log-ratio under an f-divergence. */
+/* A log-ratio under an f-divergence, 0 where policy and reference agree. */
 static quad mapped_ratio(const bn_numbers *k, quad x)
 {
     const quad c = k->order - 1;
@@ -443,7 +443,7 @@ static quad mapped_ratio(const bn_numbers *k, quad x)
     case BNFLOSS_FORWARD_KL:
         return 1 - expq(-x);
     case BNFLOSS_JS_DIVERGENCE:
-        return -nls(x);
+        return R_LN2 - nls(x);
     case BNFLOSS_ALPHA_DIVERGENCE:
         return q_abs(c) < (quad)1e-6 ? x : (expq(c * x) - 1) / c;
     default:
