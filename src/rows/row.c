@@ -78,12 +78,11 @@ enum { BN_STREAM_BYTES = 1 << 25 };
 
 /* For a sweep over the columns from `column` on of the row at `row`. */
 static bn_prefetches bn_ahead_of(const bn_view *w, const void *row,
-                                 int64_t column, int fused)
+                                 int64_t column)
 {
     const size_t size = bn_type_size(w->logits_type);
     bn_prefetches a;
 
-    (void)fused;            /* a second pass is cheap to ask for in vain */
     a.begin = (uintptr_t)row + (uintptr_t)column * size + BN_AHEAD;
     a.step = (uint32_t)(BN_GROUP * size);
     return a;
@@ -121,7 +120,7 @@ static void bn_chunk_squares(const bn_sweep *s, const bn_chunk *chunk,
 
 /* The chunk of columns from c on, as a row of its own. */
 static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
-                         int64_t c, int fused, bnfloss_row *x)
+                         int64_t c, bnfloss_row *x)
 {
     const bn_view *w = s->view;
     const int64_t left = w->vocab - c, whole = BNFLOSS_CHUNK;
@@ -136,7 +135,7 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
     chunk.n = n;
     chunk.label = here ? at : -1;
     chunk.stream = 0;
-    chunk.ahead = bn_ahead_of(w, row, c, fused);
+    chunk.ahead = bn_ahead_of(w, row, c);
     bn_row_init(x, w, label);
     s->forward(&chunk, &s->map, x);
     if (x->leader_id >= 0)
@@ -235,18 +234,18 @@ static void bn_tree_finish(bn_tree *t, bnfloss_row *x)
 }
 
 static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
-                           int fused, bnfloss_row *x)
+                           bnfloss_row *x)
 {
     bn_tree tree;
 
     if (s->view->vocab <= BNFLOSS_CHUNK) {
-        bn_row_chunk(s, row, label, 0, fused, x);
+        bn_row_chunk(s, row, label, 0, x);
         bn_row_settle(x);
         return;
     }
     tree.depth = 0;
     for (int64_t c = 0, i = 0; c < s->view->vocab; c += BNFLOSS_CHUNK, i++) {
-        bn_row_chunk(s, row, label, c, fused, x);
+        bn_row_chunk(s, row, label, c, x);
         bn_tree_add(&tree, x, i);
     }
     bn_tree_finish(&tree, x);
@@ -264,18 +263,41 @@ static void bn_fill(const bn_view *w, void *grad, int64_t n, float x)
         bn_put(w->grad_type, grad, i, x);
 }
 
+/* What the label leaves to the others, 1 - p, and p of the leader, without
+ * the rounding of lse. */
+typedef struct bn_shares { double others, leader; } bn_shares;
+
+static bn_shares bn_shares_of(const bnfloss_row *x)
+{
+    const double d = x->label - x->leader, e = bn_exp(d <= 0 ? d : -d);
+    bn_shares s = { 0, 1 };
+
+    if (x->leader == -BN_INF)
+        return s;
+    if (d <= 0) {
+        s.others = (1 + x->sum) / (1 + (x->sum + e));
+        s.leader = 1 / (1 + x->sum + e);
+    } else {
+        const double o = e * (1 + x->sum);          /* (1-p) / p */
+
+        s.others = o / (1 + o);
+        s.leader = e / (1 + o);
+    }
+    return s;
+}
+
 /* The gradient of the label's z':
  * dlogp * [(1-p) - ls (1 - 1/V) - p 2 zeta lse], V the finite ones. */
-static double bn_label_gradient(const bnfloss_row *x, double dlogp, double lse)
+static double bn_label_gradient(const bnfloss_row *x, double dlogp,
+                                double others, double lse)
 {
-    const bn_token t = bn_token_from_sums(x->label, x->leader, x->sum, x->dot);
-    double g = t.q;
+    double g = others;
 
     if (x->label_smoothing > 0)
         g -= (double)x->label_smoothing
              * (bn_is_finite(x->label) ? 1 - 1 / bn_row_finite(x) : 1);
     if (x->z_loss > 0)
-        g -= bn_exp(t.logp) * 2 * (double)x->z_loss * lse;
+        g -= bn_exp(bn_token_of_row(x).logp) * 2 * (double)x->z_loss * lse;
     return dlogp * g;
 }
 
@@ -287,22 +309,12 @@ typedef struct bn_row_plan {
     double label, leader;       /* gradients of these two without dz'/dz */
 } bn_row_plan;
 
-/* p of the leader, e^(leader - lse), without the rounding of lse. */
-static double bn_leader_share(const bnfloss_row *x)
-{
-    const double d = x->label - x->leader;
-
-    if (x->leader == -BN_INF)
-        return 1;
-    return d <= 0 ? 1 / (1 + x->sum + bn_exp(d))
-                  : bn_exp(-d) / (1 + bn_exp(-d) * (1 + x->sum));
-}
-
 static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
                              float dlogp, bn_row_plan *plan)
 {
     const double d = (double)dlogp;
-    double lse, base, share, pull = 1, uniform = 0;
+    double lse = 0, base, share, pull = 1, uniform = 0;
+    bn_shares shares;
 
     plan->filled = 1;
     plan->fill = 0;
@@ -313,15 +325,17 @@ static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
         return;
     plan->filled = 0;
     base = x->leader == -BN_INF ? x->label : x->leader;
-    lse = bn_lse(x->label, x->leader, x->sum);
-    if (x->z_loss > 0)
+    if (x->z_loss > 0) {
+        lse = bn_lse(x->label, x->leader, x->sum);
         pull = 1 + 2 * (double)x->z_loss * lse;
+    }
     if (x->label_smoothing > 0)
         uniform = d * (double)x->label_smoothing / bn_row_finite(x);
-    share = -d * pull * bn_leader_share(x);
+    shares = bn_shares_of(x);
+    share = -d * pull * shares.leader;
     bn_coefficients_for(&plan->k, &s->map, base, share, uniform);
     plan->k.accumulate = s->view->accumulate;
-    plan->label = bn_label_gradient(x, d, lse);
+    plan->label = bn_label_gradient(x, d, shares.others, lse);
     plan->leader = share + uniform;
 }
 
@@ -418,14 +432,13 @@ static void bn_row_padding(const bn_view *w, void *grad)
 }
 
 static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
-                            float dlogp, const void *row, void *grad,
-                            int fused)
+                            float dlogp, const void *row, void *grad)
 {
     const bn_view *w = s->view;
     bn_row_plan plan;
 
     bn_row_plan_make(s, x, dlogp, &plan);
     bn_row_apply(s, &plan, x, row, grad, 0, w->vocab,
-                 bn_ahead_of(w, row, 0, fused));
+                 bn_ahead_of(w, row, 0));
     bn_row_padding(w, grad);
 }

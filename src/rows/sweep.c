@@ -45,6 +45,9 @@ static void bn_row_out(const bnfloss_row *x, int64_t i,
     double entropy = 0;
     int64_t id = -1;
 
+    if (!out->logp && !out->rest && !out->entropy && !out->log_square
+        && !out->argmax)
+        return;
     if (!(x->flags & BNFLOSS_ROW_IGNORED)) {
         t = bn_token_of_row(x);
         entropy = bn_token_entropy(&t);
@@ -84,14 +87,14 @@ static float bn_job_dlogp(const bn_job *j, int64_t i)
     return bn_canonical_f32((float)bn_dlogp(b, b->seq + bn_seq_of(b, i), i));
 }
 
-static void bn_read_row(bn_job *j, int64_t i, int fused, bnfloss_row *x)
+static void bn_read_row(bn_job *j, int64_t i, bnfloss_row *x)
 {
     const int64_t label = bn_job_label(j, i);
 
     if (label < 0)
         bn_row_init(x, j->sweep.view, label);
     else
-        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, fused, x);
+        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x);
     bn_job_forwarded(j, i, x);
 }
 
@@ -102,7 +105,7 @@ static void bn_task_forward(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
     bnfloss_row x;
 
-    bn_read_row(j, i, 0, j->state ? j->state + i : &x);
+    bn_read_row(j, i, j->state ? j->state + i : &x);
 }
 
 static void bn_task_backward(void *job, int64_t i)
@@ -110,7 +113,7 @@ static void bn_task_backward(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
 
     bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
-                    bn_logits_row(j, i), bn_grad_row(j, i), 0);
+                    bn_logits_row(j, i), bn_grad_row(j, i));
 }
 
 static void bn_task_fused(void *job, int64_t i)
@@ -118,9 +121,9 @@ static void bn_task_fused(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
     bnfloss_row x;
 
-    bn_read_row(j, i, 1, &x);
+    bn_read_row(j, i, &x);
     bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i), bn_logits_row(j, i),
-                    bn_grad_row(j, i), 1);
+                    bn_grad_row(j, i));
 }
 
 /* ---- One task per chunk of a wide row ----------------------------------- */
@@ -144,7 +147,7 @@ static void bn_task_chunk_forward(void *wide, int64_t c)
     const bn_job *j = r->job;
 
     bn_row_chunk(&j->sweep, bn_logits_row(j, r->i), r->label,
-                 c * BNFLOSS_CHUNK, 0, j->chunk + c);
+                 c * BNFLOSS_CHUNK, j->chunk + c);
 }
 
 static void bn_task_chunk_backward(void *wide, int64_t c)
@@ -156,7 +159,7 @@ static void bn_task_chunk_backward(void *wide, int64_t c)
     const int64_t to = V - from < BNFLOSS_CHUNK ? V : from + BNFLOSS_CHUNK;
 
     bn_row_apply(&j->sweep, &r->plan, &r->state, row, bn_grad_row(j, r->i),
-                 from, to, bn_ahead_of(j->sweep.view, row, from, 0));
+                 from, to, bn_ahead_of(j->sweep.view, row, from));
 }
 
 static void bn_merge_chunks(const bn_job *j, bnfloss_row *x)
@@ -180,7 +183,7 @@ BN_NOINLINE static void bn_wide_forward(bn_job *j, int64_t i, int threads,
     r.i = i;
     r.label = bn_job_label(j, i);
     if (r.label < 0) {
-        bn_read_row(j, i, 0, x);
+        bn_read_row(j, i, x);
         return;
     }
     bn_parallel(bn_task_chunk_forward, &r, bn_chunks(j->sweep.view), threads);
