@@ -224,8 +224,8 @@ static void print_table(const struct run *run)
            "accuracy, % by", "log-lik. per byte", "its shift of",
            "neutral text", "training");
     printf("%-*s %8s %8s   %8s %8s   %8s %8s   %8s %9s %8s\n", width, "",
-           "sum", "mean", "chosen", "rejected", "chosen", "rejected", "ppl", "tax",
-           "seconds");
+           "sum", "mean", "chosen", "rejected", "chosen", "rejected", "ppl",
+           "tax", "seconds");
     print_row(width, "reference", was, was, run->seconds);
     for (int i = 0; i < run->o.n; i++) {
         const struct curve *c = &run->curve[i];

@@ -40,8 +40,9 @@ static void draw(struct progress *p, int step, double loss, double value)
     for (int i = 0; i < WIDTH; i++) bar[i] = i < full ? '#' : '.';
     bar[WIDTH] = 0;
     fprintf(stderr, "%-*s [%s] %4d/%d  loss %7.4f  %s %6.2f  %4.0fk tok/s  "
-            "%2d:%02d left", p->width, p->phase, bar, step, p->steps, loss, p->what,
-            value, p->tokens / p->busy / 1e3, (int)left / 60, (int)left % 60);
+            "%2d:%02d left", p->width, p->phase, bar, step, p->steps, loss,
+            p->what, value, p->tokens / p->busy / 1e3, (int)left / 60,
+            (int)left % 60);
 }
 
 void progress_step(struct progress *p, int step, double loss, double value,
