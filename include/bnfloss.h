@@ -433,7 +433,8 @@ typedef struct bnfloss_inputs {
     const float *row_weight;  /* (N) factor of each token's share; negative is
                                  legal, exactly 0 skips the row unread */
     const float *seq_weight;  /* (S) losses of tokens or sequences: factor of
-                                 each sequence; finite */
+                                 each sequence; finite. At 0 a sequence
+                                 counts, but gives 0 */
     const float *pair_weight; /* (P) pair losses but AOT: factor of each pair;
                                  finite. At 0 a pair counts, but gives 0 */
     const float *pair_scale;  /* (P) losses of one margin: s above; > 0 */

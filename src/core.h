@@ -8,17 +8,17 @@
 #define BN_INLINE static inline __attribute__((always_inline))
 #define BN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define BN_NOINLINE __attribute__((noinline))
-#define BN_PREFETCH(p) __builtin_prefetch(p)
+#define BN_PREFETCH(p, level) __builtin_prefetch(p, 0, 4 - (level))
 #elif defined(_MSC_VER)
 #define BN_INLINE static __forceinline
 #define BN_NOINLINE __declspec(noinline)
 #define BN_UNLIKELY(x) (x)
-#define BN_PREFETCH(p) ((void)(p))
+#define BN_PREFETCH(p, level) ((void)(p))
 #else
 #define BN_INLINE static inline
 #define BN_NOINLINE
 #define BN_UNLIKELY(x) (x)
-#define BN_PREFETCH(p) ((void)(p))
+#define BN_PREFETCH(p, level) ((void)(p))
 #endif
 
 #define BN_MAX_F32 0x1.fffffep127f
@@ -75,7 +75,7 @@ static int bn_same_text(const char *a, const char *b)
     return *a == *b;
 }
 
-/* A caller's layout after api.c has checked it and resolved every default. */
+/* A caller's layout after the door has checked it and resolved every default. */
 typedef struct bn_view {
     uint32_t logits_type, grad_type, label_type;
     int accumulate, entropy, mean, squares;

@@ -12,7 +12,7 @@
  *
  * When the bits change on purpose, run this program, put the hash of its last
  * line here, and add a line to the CHANGELOG: users compare bits too. */
-#define SAME_BITS_HASH UINT64_C(0x6733852963553714)
+#define SAME_BITS_HASH UINT64_C(0x0A3ED1138A586AFF)
 
 #include "fixture.h"
 

@@ -369,7 +369,9 @@ static double bn_dlogp(const bn_batch *b, const bn_seq *q, int64_t i)
 
     if (!(term->flags & BN_VALID))
         return 0;
-    d = q->scale * (w * term->slope);
+    /* a sequence of weight 0 gives 0, whatever is in it */
+    d = q->scale == 0 && bn_is_nan(term->slope) ? 0
+                                                : q->scale * (w * term->slope);
     return q->plain != 0 ? d + q->plain * w : d;
 }
 
@@ -423,7 +425,7 @@ static void bn_seq_sum(const bn_batch *b, int64_t s)
         bn_add(&ratio, f == fr ? f * (t->logp - ref) : f * t->logp - fr * ref);
     }
     q->logp = bn_total_of(&logp);
-    q->loss = q->norm * bn_total_of(&value);
+    q->loss = q->norm * (q->norm != 0 ? bn_total_of(&value) : 0);
     q->l = bn_total_of(&l);
     q->r = bn_total_of(&r);
     q->ratio = bn_total_of(&ratio);
