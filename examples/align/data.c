@@ -384,18 +384,42 @@ void batch_text(struct batch *b, const uint8_t *text, int n)
     }
 }
 
-void batch_answer(struct batch *b, const struct pair *p, int side, int whole)
+/* The prompt of p and an answer of q; returns the answer's first row. */
+static size_t add_answer(struct batch *b, const struct pair *p,
+                         const struct pair *q, int side, int whole)
 {
-    int P = p->prompt_bytes, A = p->bytes[side];
+    int P = p->prompt_bytes, A = q->bytes[side];
     size_t at = open_sequence(b, 1 + P + 1 + A);
     uint8_t *token = b->token + at;
     int32_t *label = b->label + at;
     token[0] = 0;
     memcpy(token + 1, p->prompt, (size_t)P);
     token[1 + P] = '\n';
-    memcpy(token + 2 + P, p->answer[side], (size_t)A);
+    memcpy(token + 2 + P, q->answer[side], (size_t)A);
     for (int i = 0; i < 1 + P; i++) label[i] = whole ? token[i + 1] : -1;
     for (int i = 1 + P; i < 1 + P + A; i++) label[i] = token[i + 1];
     label[1 + P + A] = 0;
-    memcpy(b->ref + at + 1 + P, p->ref[side], (size_t)(A + 1) * sizeof(float));
+    return at + 1 + (size_t)P;
+}
+
+void batch_answer(struct batch *b, const struct pair *p, int side, int whole)
+{
+    size_t at = add_answer(b, p, p, side, whole);
+    memcpy(b->ref + at, p->ref[side],
+           (size_t)(p->bytes[side] + 1) * sizeof(float));
+}
+
+void batch_mismatch(struct batch *b, const struct pair *p,
+                    const struct pair *other, int side)
+{
+    add_answer(b, p, other, side, 0);
+}
+
+void batch_differences(const struct batch *b, uint8_t *mask)
+{
+    for (int s = 0; s < b->S; s++) {
+        int64_t at = b->start[s ^ 1], end = b->start[(s ^ 1) + 1];
+        for (int64_t i = b->start[s]; i < b->start[s + 1]; i++, at++)
+            mask[i] = at >= end || b->label[i] != b->label[at];
+    }
 }

@@ -53,4 +53,14 @@ void batch_text(struct batch *batch, const uint8_t *text, int n);
 void batch_answer(struct batch *batch, const struct pair *pair, int side,
                   int whole);
 
+/* Adds a prompt with an answer to another one, whose reference's logp nobody
+ * has stored: ref is 0 there. */
+void batch_mismatch(struct batch *batch, const struct pair *pair,
+                    const struct pair *other, int side);
+
+/* mask (N): 1 where the two answers of a pair, adjacent sequences with the
+ * same prompt, have different bytes in the same place, or the other one has
+ * ended before; else 0. */
+void batch_differences(const struct batch *batch, uint8_t *mask);
+
 #endif

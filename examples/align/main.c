@@ -1,5 +1,6 @@
-/* Trains a small language model, then aligns copies of it with SFT, BNF and
- * DPO on preference pairs, and prints what that did and what it cost. */
+/* Trains a small language model, then aligns copies of it on preference pairs,
+ * with SFT, BNF and DPO or other losses, and prints what that did and what it
+ * cost. */
 #include "options.h"
 #include "show.h"
 
@@ -21,8 +22,9 @@ struct run {
     float *reference;          /* (count) its weights */
     double seconds;            /* its training took */
     struct measure before;
-    struct curve curve[METHODS];
-    char said[METHODS + 1][SAMPLES][MOST_BYTES + 1];   /* [0] the reference */
+    int width;                 /* of the longest title */
+    struct curve curve[MOST_METHODS];
+    char said[MOST_METHODS + 1][SAMPLES][MOST_BYTES + 1];  /* [0] reference */
 };
 
 static int below(uint64_t *seed, int n)
@@ -86,9 +88,9 @@ static void train_reference(struct run *run)
     double loss = 0;
     struct progress bar;
     bnfloss_spec spec;
-    bnfloss_result r;
+    bnfloss_result r = {0};
     bnfloss_spec_init(&spec, BNFLOSS_SFT);
-    progress_start(&bar, "reference", "perplexity", o->steps_ref);
+    progress_start(&bar, "reference", run->width, "perplexity", o->steps_ref);
     for (int step = 0; step < o->steps_ref; step++) {
         double start = seconds_now();
         reference_batch(run, &seed);
@@ -129,15 +131,33 @@ static int deal(struct deck *d)
     return d->card[d->at++];
 }
 
-/* SFT learns from the chosen answers of the same pairs. */
-static void alignment_batch(struct run *run, struct deck *deck, int sides)
+/* SFT learns from the chosen answers of the same pairs. KTO also looks at each
+ * prompt with the answers of the next one. */
+static void alignment_batch(struct run *run, struct deck *deck, uint32_t kind)
 {
+    const struct pair *pair[PAIRS];
+    int sides = kind == BNFLOSS_SFT ? 1 : 2;
     batch_clear(run->t.batch);
     for (int i = 0; i < PAIRS; i++) {
-        const struct pair *p = &run->pairs.pair[deal(deck)];
+        pair[i] = &run->pairs.pair[deal(deck)];
         for (int side = 0; side < sides; side++)
-            batch_answer(run->t.batch, p, side, 0);
+            batch_answer(run->t.batch, pair[i], side, 0);
     }
+    if (kind != BNFLOSS_KTO) return;
+    batch_clear(run->t.mismatched);
+    for (int i = 0; i < PAIRS; i++)
+        for (int side = 0; side < sides; side++)
+            batch_mismatch(run->t.mismatched, pair[i], pair[(i + 1) % PAIRS],
+                           side);
+}
+
+/* KTO takes the reference's opinion as it goes, of answers that no cache
+ * has. */
+static void keep_reference(struct run *run)
+{
+    run->t.mismatched = batch_new();
+    run->t.reference = model_new(LAYERS, CHANNELS, VOCAB, run->o.threads, 0);
+    model_load(run->t.reference, run->reference);
 }
 
 static void record(struct run *run, struct curve *c, int step)
@@ -158,20 +178,20 @@ static void align(struct run *run, const struct method *method,
     struct deck deck = {.card = card, .n = n, .at = n, .seed = o->seed};
     for (int i = 0; i < n; i++) card[i] = i;
     bnfloss_spec spec;
-    bnfloss_result r;
+    bnfloss_result r = {0};
     struct progress bar;
     bnfloss_spec_init(&spec, method->kind);
     *c = (struct curve){.name = method->title, .color = method->color,
-                        .lr = o->lr > 0 ? o->lr : method->lr};
-    if (method->kind == BNFLOSS_DPO)
-        spec.beta = (float)(c->beta = o->beta);
+                        .lr = method->lr, .beta = method->beta};
+    if (method->beta > 0) spec.beta = (float)method->beta;
+    if (method->kind == BNFLOSS_KTO) keep_reference(run);
     model_load(run->t.model, run->reference);
     record(run, c, 0);
-    progress_start(&bar, method->title, paired ? "margin" : "perplexity",
-                   o->steps);
+    progress_start(&bar, method->title, run->width,
+                   paired ? "margin" : "perplexity", o->steps);
     for (int step = 1; step <= o->steps; step++) {
         double start = seconds_now(), up = step < 6 ? step / 6.0 : 1;
-        alignment_batch(run, &deck, 1 + paired);
+        alignment_batch(run, &deck, method->kind);
         train_step(&run->t, &spec, c->lr * up, method->title, step, &r);
         double spent = seconds_now() - start;
         c->seconds += spent;
@@ -184,11 +204,11 @@ static void align(struct run *run, const struct method *method,
 
 /* ---- What came out ------------------------------------------------------ */
 
-static void print_row(const char *name, const struct measure *m,
+static void print_row(int width, const char *name, const struct measure *m,
                       const struct measure *was, double seconds)
 {
-    printf("%-12s %8.1f %8.1f   %8.3f %8.3f   %+8.3f %+8.3f   %8.3f %+7.1f %%"
-           " %8.1f\n", name, 100 * m->accuracy, 100 * m->accuracy_mean,
+    printf("%-*s %8.1f %8.1f   %8.3f %8.3f   %+8.3f %+8.3f   %8.3f %+7.1f %%"
+           " %8.1f\n", width, name, 100 * m->accuracy, 100 * m->accuracy_mean,
            m->logp[0], m->logp[1], m->logp[0] - was->logp[0],
            m->logp[1] - was->logp[1], m->perplexity,
            100 * (m->perplexity / was->perplexity - 1), seconds);
@@ -197,23 +217,25 @@ static void print_row(const char *name, const struct measure *m,
 static void print_table(const struct run *run)
 {
     const struct measure *was = &run->before;
+    int width = run->width + 3;
     printf("\nOn %d held-out pairs and %zu held-out bytes of text:\n\n",
            run->pairs.n - run->pairs.held, run->text.n - run->text.held);
-    printf("%-12s %17s   %17s   %17s   %18s %8s\n", "",
+    printf("%-*s %17s   %17s   %17s   %18s %8s\n", width, "",
            "accuracy, % by", "log-lik. per byte", "its shift of",
            "neutral text", "training");
-    printf("%-12s %8s %8s   %8s %8s   %8s %8s   %8s %9s %8s\n", "", "sum",
-           "mean", "chosen", "rejected", "chosen", "rejected", "ppl", "tax",
-           "seconds");
-    print_row("reference", was, was, run->seconds);
+    printf("%-*s %8s %8s   %8s %8s   %8s %8s   %8s %9s %8s\n", width, "",
+           "sum", "mean", "chosen", "rejected", "chosen", "rejected", "ppl",
+           "tax", "seconds");
+    print_row(width, "reference", was, was, run->seconds);
     for (int i = 0; i < run->o.n; i++) {
         const struct curve *c = &run->curve[i];
-        print_row(c->name, &c->at[c->n - 1], was, c->seconds);
+        print_row(width, c->name, &c->at[c->n - 1], was, c->seconds);
     }
     printf("\nEach aligned for %d steps of %d pairs:", run->o.steps, PAIRS);
     for (int i = 0; i < run->o.n; i++) {
         const struct curve *c = &run->curve[i];
-        printf("%s %s lr %g", i ? ";" : "", c->name, c->lr);
+        printf("%s%s %s lr %g", i ? ";" : "", i && i % 4 == 0 ? "\n " : "",
+               c->name, c->lr);
         if (c->beta > 0) printf(", beta %g", c->beta);
     }
     printf(".\n\n"
@@ -230,8 +252,8 @@ static void print_samples(const struct run *run)
     for (int i = 0; i < SAMPLES; i++) {
         printf("\n  %s\n", prompt(run, i));
         for (int k = 0; k <= run->o.n; k++)
-            printf("    %-10s %s\n", k ? run->curve[k - 1].name : "reference",
-                   run->said[k][i]);
+            printf("    %-*s %s\n", run->width + 1,
+                   k ? run->curve[k - 1].name : "reference", run->said[k][i]);
     }
 }
 
@@ -244,7 +266,8 @@ static int check(const struct run *run)
     for (int i = 0; i < run->o.n; i++) {
         const struct curve *c = &run->curve[i];
         double accuracy = c->at[c->n - 1].accuracy;
-        if (run->o.method[i] == SFT) continue;
+        uint32_t kind = run->o.method[i].kind;
+        if (kind != BNFLOSS_BNF && kind != BNFLOSS_DPO) continue;
         printf("check: %s %.1f %% (80 or more): %s\n", c->name, 100 * accuracy,
                accuracy >= 0.8 ? "ok" : "FAILED");
         good = good && accuracy >= 0.8;
@@ -286,9 +309,14 @@ int main(int argc, char **argv)
            bnfloss_version(), bnfloss_isa());
     fflush(stdout);
 
+    run.width = (int)strlen("reference");
+    for (int i = 0; i < run.o.n; i++) {
+        int length = (int)strlen(run.o.method[i].title);
+        if (length > run.width) run.width = length;
+    }
     train_reference(&run);
     for (int i = 0; i < run.o.n; i++) {
-        align(&run, &methods[run.o.method[i]], &run.curve[i], card);
+        align(&run, &run.o.method[i], &run.curve[i], card);
         speak(&run, run.said[i + 1]);
     }
     print_table(&run);

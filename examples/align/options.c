@@ -14,18 +14,12 @@
 #define ALIGN_DATA "examples/align/data"
 #endif
 
-/* Colours that differ for every kind of colour vision (Okabe and Ito). */
-const struct method methods[METHODS] = {
-    {"sft", "SFT", "#009e73", BNFLOSS_SFT, 5e-4},
-    {"bnf", "BNF", "#0072b2", BNFLOSS_BNF, 2e-4},
-    {"dpo", "DPO", "#d55e00", BNFLOSS_DPO, 2e-4},
-};
-
 static const char usage[] =
 "usage: align [options]\n"
 "\n"
 "Trains a small language model on text and on both answers of preference\n"
-"pairs, aligns copies of it with SFT, BNF and DPO, and compares them.\n"
+"pairs, aligns copies of it with SFT, BNF and DPO, or with what --methods\n"
+"says, and compares them.\n"
 "\n"
 "  --text FILE     neutral text; its last tenth is held out\n"
 "  --pairs FILE    prompt, chosen, rejected: TSV, or JSONL if it is named\n"
@@ -33,11 +27,12 @@ static const char usage[] =
 "  --out FILE      the curves (align.svg)\n"
 "  --seed N        of the weights and of the order of the data (1)\n"
 "  --threads N     at most 8 (as many as there are cores)\n"
-"  --methods LIST  of sft, bnf, dpo (sft,bnf,dpo)\n"
+"  --methods LIST  up to 8 losses, with commas between (sft,bnf,dpo)\n"
+"  --list          the losses, their learning rates and betas, and exit\n"
 "  --steps-ref N   training steps of the reference (2400)\n"
 "  --steps N       alignment steps of 8 pairs (60)\n"
-"  --lr X          learning rate of every method (SFT 5e-4, BNF, DPO 2e-4)\n"
-"  --beta X        of DPO (0.5)\n"
+"  --lr X          learning rate of every method (their own: --list)\n"
+"  --beta X        of every method that takes one (their own: --list)\n"
 "  --quick         few steps: to see that it runs, not to conclude\n"
 "  --check         fail unless the reference is indifferent (40 to 60 %) and\n"
 "                  BNF and DPO reach 80 % on held-out pairs\n"
@@ -66,25 +61,33 @@ static double number(const char *option, const char *value, double least,
     return 0;
 }
 
+static int has(const struct options *o, uint32_t kind)
+{
+    for (int i = 0; i < o->n; i++)
+        if (o->method[i].kind == kind) return 1;
+    return 0;
+}
+
 static void read_methods(struct options *o, const char *list)
 {
     o->n = 0;
     for (const char *at = list;; at++) {
         size_t length = strcspn(at, ",");
-        int which = -1;
-        for (int i = 0; i < METHODS; i++)
-            if (length == strlen(methods[i].name)
-                && !strncmp(at, methods[i].name, length))
-                which = i;
-        for (int i = 0; i < o->n; i++)
-            if (o->method[i] == which) which = -1;
-        if (which < 0)
-            refuse("--methods", list, "sft, bnf, dpo expected, with commas "
-                   "between and none twice");
-        o->method[o->n++] = which;
+        struct method m;
+        char why[800];
+        if (!method_find(&m, at, length, why, sizeof why))
+            refuse("--methods", list, why);
+        if (has(o, m.kind)) {
+            snprintf(why, sizeof why, "%s is there twice", m.name);
+            refuse("--methods", list, why);
+        }
+        if (o->n == MOST_METHODS)
+            refuse("--methods", list, "that is more than 8");
+        o->method[o->n++] = m;
         at += length;
-        if (!*at) return;
+        if (!*at) break;
     }
+    methods_color(o->method, o->n);
 }
 
 /* One option that takes a value; 0 if there is none of that name. */
@@ -116,13 +119,16 @@ void read_options(struct options *o, int argc, char **argv)
     *o = (struct options){
         .text = ALIGN_DATA "/prose.txt", .pairs = ALIGN_DATA "/pairs.tsv",
         .out = "align.svg", .seed = 1, .steps_ref = 2400, .steps = 60,
-        .threads = all < SHARDS ? all : SHARDS, .beta = 0.5
+        .threads = all < SHARDS ? all : SHARDS
     };
     read_methods(o, "sft,bnf,dpo");
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = argv[i + 1];
         if (!strcmp(name, "--help")) {
             fputs(usage, stdout);
+            exit(0);
+        } else if (!strcmp(name, "--list")) {
+            methods_list();
             exit(0);
         } else if (!strcmp(name, "--check")) {
             o->check = 1;
@@ -139,8 +145,11 @@ void read_options(struct options *o, int argc, char **argv)
             i++;
         }
     }
-    int bars = 0;
-    for (int i = 0; i < o->n; i++) bars += o->method[i] != SFT;
-    if (o->check && bars < 2)
+    for (int i = 0; i < o->n; i++) {
+        struct method *m = &o->method[i];
+        if (o->lr > 0) m->lr = o->lr;
+        if (o->beta > 0 && m->beta > 0) m->beta = o->beta;
+    }
+    if (o->check && !(has(o, BNFLOSS_BNF) && has(o, BNFLOSS_DPO)))
         refuse("--check", NULL, "needs both bnf and dpo in --methods");
 }

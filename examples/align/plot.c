@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTH = 1120, HEIGHT = 388 };
+enum { WIDTH = 1120, HEIGHT = 388, LINE = 24 };   /* of the legend */
 
 /* A panel's plotting area in pixels and what its edges mean. */
 struct panel {
@@ -123,17 +123,24 @@ static void axes(const struct panel *p, const char *title)
 
 /* ---- Curves ------------------------------------------------------------- */
 
+/* Four shapes, full and then hollow: each curve has its own, since dashes say
+ * that it is a rejected one. */
 static void mark(FILE *out, int shape, const char *color, double x, double y)
 {
-    if (shape == 0)
-        fprintf(out, "<path class=\"mark\" fill=\"%s\" d=\"M%.1f %.1fl4 7h-8z"
-                "\"/>\n", color, x, y - 4.5);
-    else if (shape == 1)
-        fprintf(out, "<circle class=\"mark\" fill=\"%s\" cx=\"%.1f\" "
-                "cy=\"%.1f\" r=\"3.5\"/>\n", color, x, y);
+    char look[96];
+    snprintf(look, sizeof look, shape < 4 ? "class=\"mark\" fill=\"%s\"" :
+             "style=\"fill:#fff;stroke:%s;stroke-width:1.6\"", color);
+    if (shape % 4 == 0)
+        fprintf(out, "<path %s d=\"M%.1f %.1fl4 7h-8z\"/>\n", look, x, y - 4.5);
+    else if (shape % 4 == 1)
+        fprintf(out, "<circle %s cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"/>\n", look,
+                x, y);
+    else if (shape % 4 == 2)
+        fprintf(out, "<rect %s x=\"%.1f\" y=\"%.1f\" width=\"6.4\" "
+                "height=\"6.4\"/>\n", look, x - 3.2, y - 3.2);
     else
-        fprintf(out, "<rect class=\"mark\" fill=\"%s\" x=\"%.1f\" y=\"%.1f\" "
-                "width=\"6.4\" height=\"6.4\"/>\n", color, x - 3.2, y - 3.2);
+        fprintf(out, "<path %s d=\"M%.1f %.1fl4.4 4.4l-4.4 4.4l-4.4 -4.4z\"/>"
+                "\n", look, x, y - 4.4);
 }
 
 static void draw(const struct panel *p, const struct curve *c, int shape,
@@ -199,8 +206,21 @@ static void perplexity_panel(struct panel p, const struct curve *c, int n)
     for (int i = 0; i < n; i++) draw(&p, &c[i], i, perplexity, "curve");
 }
 
-static void legend(FILE *out, const struct curve *c, int n, double x, double y)
+static void key(FILE *out, const struct curve *c, int shape, double x, double y,
+                const char *words)
 {
+    fprintf(out, "<line class=\"curve\" stroke=\"%s\" x1=\"%.1f\" y1=\"%.1f\" "
+            "x2=\"%.1f\" y2=\"%.1f\"/>\n", c->color, x, y, x + 30, y);
+    mark(out, shape, c->color, x + 15, y);
+    text(out, x + 38, y + 4, "label", "start", words);
+}
+
+/* Returns its number of lines; with out NULL only that. */
+static int legend(FILE *out, const struct curve *c, int n, double left,
+                  double y)
+{
+    double x = left;
+    int lines = 1;
     for (int i = 0; i < n; i++) {
         char words[64];
         int used = snprintf(words, sizeof words, "%s, lr %g", c[i].name,
@@ -208,13 +228,16 @@ static void legend(FILE *out, const struct curve *c, int n, double x, double y)
         if (c[i].beta > 0)
             used += snprintf(words + used, sizeof words - (size_t)used,
                              ", beta %g", c[i].beta);
-        fprintf(out, "<line class=\"curve\" stroke=\"%s\" x1=\"%.1f\" "
-                "y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", c[i].color, x, y,
-                x + 30, y);
-        mark(out, i, c[i].color, x + 15, y);
-        text(out, x + 38, y + 4, "label", "start", words);
-        x += 38 + 7.2 * used + 28;
+        double wide = 38 + 7.2 * used;
+        if (x > left && x + wide > WIDTH) {
+            x = left;
+            y += LINE;
+            lines++;
+        }
+        if (out) key(out, &c[i], i, x, y, words);
+        x += wide + 28;
     }
+    return lines;
 }
 
 int plot(const char *file, const struct curve *c, int n)
@@ -224,6 +247,8 @@ int plot(const char *file, const struct curve *c, int n)
         fprintf(stderr, "align: %s: %s\n", file, strerror(errno));
         return 0;
     }
+    const double left = 52;
+    int more = LINE * (legend(NULL, c, n, left, 0) - 1);
     fprintf(out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "
         "width=\"%d\" height=\"%d\" role=\"img\">\n"
@@ -239,11 +264,11 @@ int plot(const char *file, const struct curve *c, int n)
         ".key{stroke:#444;stroke-width:2}.dashed{stroke-dasharray:6 4}\n"
         ".mark{stroke:#fff;stroke-width:.8}.under{fill:#fff}\n</style>\n"
         "<rect width=\"%d\" height=\"%d\" fill=\"#fff\"/>\n",
-        WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
+        WIDTH, HEIGHT + more, WIDTH, HEIGHT + more, WIDTH, HEIGHT + more);
     double steps = c[0].steps[c[0].n - 1];
-    struct panel p = {.out = out, .left = 52, .top = 92, .width = 302,
-                      .height = 236, .steps = steps};
-    legend(out, c, n, p.left, 28);
+    struct panel p = {.out = out, .left = left, .top = 92 + more,
+                      .width = 302, .height = 236, .steps = steps};
+    legend(out, c, n, left, 28);
     accuracy_panel(p, c, n);
     p.left += 368;
     shift_panel(p, c, n);

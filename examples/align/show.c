@@ -22,10 +22,11 @@ double seconds_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void progress_start(struct progress *p, const char *phase, const char *what,
-                    int steps)
+void progress_start(struct progress *p, const char *phase, int width,
+                    const char *what, int steps)
 {
-    *p = (struct progress){.phase = phase, .what = what, .steps = steps};
+    *p = (struct progress){.phase = phase, .width = width, .what = what,
+                           .steps = steps};
     p->start = seconds_now();
 }
 
@@ -38,9 +39,10 @@ static void draw(struct progress *p, int step, double loss, double value)
     int full = (int)((double)WIDTH * step / (p->steps > 0 ? p->steps : 1));
     for (int i = 0; i < WIDTH; i++) bar[i] = i < full ? '#' : '.';
     bar[WIDTH] = 0;
-    fprintf(stderr, "%-9s [%s] %4d/%d  loss %7.4f  %s %6.2f  %4.0fk tok/s  "
-            "%2d:%02d left", p->phase, bar, step, p->steps, loss, p->what,
-            value, p->tokens / p->busy / 1e3, (int)left / 60, (int)left % 60);
+    fprintf(stderr, "%-*s [%s] %4d/%d  loss %7.4f  %s %6.2f  %4.0fk tok/s  "
+            "%2d:%02d left", p->width, p->phase, bar, step, p->steps, loss,
+            p->what, value, p->tokens / p->busy / 1e3, (int)left / 60,
+            (int)left % 60);
 }
 
 void progress_step(struct progress *p, int step, double loss, double value,

@@ -22,12 +22,12 @@ double seconds_now(void);
  * seconds of the steps; the time left also what lies between them. */
 struct progress {
     const char *phase, *what;
-    int steps, lines;
+    int width, steps, lines;   /* the phase takes `width` columns */
     double start, shown, tokens, busy;
 };
 
-void progress_start(struct progress *p, const char *phase, const char *what,
-                    int steps);
+void progress_start(struct progress *p, const char *phase, int width,
+                    const char *what, int steps);
 void progress_step(struct progress *p, int step, double loss, double value,
                    double tokens, double seconds);
 

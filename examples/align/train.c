@@ -8,12 +8,12 @@
 
 enum { TOGETHER = 16 };        /* sequences in one forward pass */
 
-static bnfloss_layout layout(const struct trainer *t)
+static bnfloss_layout layout(const struct model *m, const struct batch *b)
 {
     return (bnfloss_layout){
         .struct_size = sizeof(bnfloss_layout),
-        .rows = t->batch->start[t->batch->S],
-        .vocab = t->model->V
+        .rows = b->start[b->S],
+        .vocab = m->V
     };
 }
 
@@ -37,17 +37,75 @@ void trainer_free(struct trainer *t)
 {
     model_free(t->model);
     batch_free(t->batch);
+    model_free(t->reference);
+    if (t->mismatched) batch_free(t->mismatched);
     free(t->work);
 }
 
+/* The logp of each label of a batch, from a forward pass alone; 0 where there
+ * is none. */
+static void log_probs(struct model *m, const struct batch *b, float *logp)
+{
+    size_t N = (size_t)b->start[b->S];
+    bnfloss_layout shape = layout(m, b);
+    bnfloss_row *state = grow(NULL, (N + !N) * sizeof *state);
+    bnfloss_outputs out = {.struct_size = sizeof out, .logp = logp};
+    bnfloss_result result = {.struct_size = sizeof result};
+    model_forward(m, b);
+    check(bnfloss_forward(&shape, m->logits, b->label, 0, shape.rows, state,
+                          &out, &result), &result);
+    free(state);
+}
+
 /* ---- A step ------------------------------------------------------------- */
+
+void mismatched_ratios(struct trainer *t, double *ratio)
+{
+    const struct batch *b = t->mismatched;
+    size_t N = (size_t)b->start[b->S];
+    float *logp = grow(NULL, 2 * N * sizeof *logp), *ref = logp + N;
+    log_probs(t->model, b, logp);
+    log_probs(t->reference, b, ref);
+    for (int s = 0; s < b->S; s++) {
+        ratio[s] = 0;
+        for (int64_t i = b->start[s]; i < b->start[s + 1]; i++)
+            ratio[s] += (double)logp[i] - (double)ref[i];
+    }
+    free(logp);
+}
+
+/* What one loss asks for and no other reads. Returns the memory that it lies
+ * in, for the caller to free, or NULL. */
+static void *own_inputs(struct trainer *t, uint32_t kind,
+                        const bnfloss_result *before, bnfloss_inputs *inputs)
+{
+    if (kind == BNFLOSS_BMC) {
+        uint8_t *mask = grow(NULL, (size_t)t->batch->start[t->batch->S]);
+        batch_differences(t->batch, mask);
+        inputs->row_mask = mask;
+        return mask;
+    }
+    if (kind == BNFLOSS_KTO) {
+        int S = t->mismatched->S;
+        double *ratio = grow(NULL, (size_t)S * sizeof *ratio);
+        mismatched_ratios(t, ratio);
+        inputs->mismatched = ratio;
+        inputs->mismatches = S;
+        return ratio;
+    }
+    if (kind == BNFLOSS_BCO) {
+        inputs->shift_mean = before->shift;
+        inputs->shift_count = before->shift_count;
+    }
+    return NULL;
+}
 
 void train_step(struct trainer *t, const bnfloss_spec *spec, double lr,
                 const char *phase, int step, bnfloss_result *result)
 {
     struct batch *b = t->batch;
     int paired = spec->kind != BNFLOSS_SFT;
-    bnfloss_layout shape = layout(t);
+    bnfloss_layout shape = layout(t->model, b);
     bnfloss_inputs inputs = {
         .struct_size = sizeof inputs,
         .pairing = paired ? BNFLOSS_PAIRS_ADJACENT : BNFLOSS_PAIRS_NONE,
@@ -55,6 +113,7 @@ void train_step(struct trainer *t, const bnfloss_spec *spec, double lr,
         .seq_start = b->start,
         .ref_logp = paired ? b->ref : NULL
     };
+    void *own = own_inputs(t, spec->kind, result, &inputs);
     *result = (bnfloss_result){.struct_size = sizeof *result};
     uint64_t need;
     check(bnfloss_workspace(&shape, spec, shape.rows, b->S, &need), result);
@@ -65,6 +124,7 @@ void train_step(struct trainer *t, const bnfloss_spec *spec, double lr,
     check(bnfloss_run(&shape, spec, &inputs, logits, b->label, logits, NULL,
                       t->work, t->work_bytes, 1, result),
           result);
+    free(own);
     model_backward(t->model, b);
     double norm = model_step(t->model, lr);
     if (isfinite(result->loss) && isfinite(norm)) return;
@@ -75,20 +135,6 @@ void train_step(struct trainer *t, const bnfloss_spec *spec, double lr,
 }
 
 /* ---- A measurement ------------------------------------------------------ */
-
-/* The logp of each label of the batch, from a forward pass alone. */
-static void log_probs(struct trainer *t, float *logp)
-{
-    size_t N = (size_t)t->batch->start[t->batch->S];
-    bnfloss_layout shape = layout(t);
-    bnfloss_row *state = grow(NULL, (N + !N) * sizeof *state);
-    bnfloss_outputs out = {.struct_size = sizeof out, .logp = logp};
-    bnfloss_result result = {.struct_size = sizeof result};
-    model_forward(t->model, t->batch);
-    check(bnfloss_forward(&shape, t->model->logits, t->batch->label, 0,
-                          shape.rows, state, &out, &result), &result);
-    free(state);
-}
 
 /* logp of the answers first .. last - 1 in pair.ref's form: into to[pair][side]
  * if store, else only their sums. */
@@ -101,7 +147,7 @@ static void score(struct trainer *t, const struct pairs *all, int first,
             batch_answer(t->batch, &all->pair[i], side, 0);
     size_t N = (size_t)t->batch->start[t->batch->S];
     float *logp = grow(NULL, N * sizeof *logp);
-    log_probs(t, logp);
+    log_probs(t->model, t->batch, logp);
     for (int i = first, s = 0; i < last; i++)
         for (int side = 0; side < 2; side++) {
             struct pair *p = &all->pair[i];
@@ -135,7 +181,7 @@ static double held_perplexity(struct trainer *t, const struct text *text)
             batch_text(t->batch, text->bytes + at, (int)take);
             at += take - 1;                 /* the last byte opens the next */
         }
-        log_probs(t, logp);
+        log_probs(t->model, t->batch, logp);
         int64_t N = t->batch->start[t->batch->S];
         for (int64_t i = 0; i < N; i++) sum += (double)logp[i];
         n += (size_t)N;

@@ -12,6 +12,8 @@ enum { WINDOW = 97 };          /* bytes of neutral text in one sequence */
 struct trainer {
     struct model *model;
     struct batch *batch;       /* the batch under way */
+    struct model *reference;   /* KTO only, else NULL: not trained any more */
+    struct batch *mismatched;  /*   and the batch's answers to other prompts */
     void *work;                /* bnfloss's, grown as needed */
     uint64_t work_bytes;
 };
@@ -29,10 +31,15 @@ struct measure {
 void trainer_free(struct trainer *trainer);
 
 /* Forward, loss, backward and AdamW on trainer->batch. The gradient takes the
- * logits' place. Exits with a message that names the phase and the step where
- * the loss or the gradient is not finite. */
+ * logits' place. result holds what the step before left there, or zeros: BCO
+ * goes on from it. Exits with a message that names the phase and the step
+ * where the loss or the gradient is not finite. */
 void train_step(struct trainer *trainer, const bnfloss_spec *spec, double lr,
                 const char *phase, int step, bnfloss_result *result);
+
+/* For each sequence of trainer->mismatched, the sum of logp - the reference's:
+ * what KTO's kl is the mean of. */
+void mismatched_ratios(struct trainer *trainer, double *ratio);
 
 /* Measures on the held-out part of both. */
 void measure(struct trainer *trainer, const struct pairs *pairs,
