@@ -1,12 +1,11 @@
 /* The limits of memory: see limits.h. */
-#define _POSIX_C_SOURCE 199309L
+#define _POSIX_C_SOURCE 200112L
 #include "limits.h"
+
+#include "stats.h"
 
 #include <stdint.h>
 #include <time.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
 #define WIDE __attribute__((target_clones("avx512f", "avx2", "default"),      \
@@ -17,17 +16,29 @@
 #define WIDE
 #endif
 
-double now(void)
+static double clock_now(clockid_t id)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(id, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double now(void)
+{
+    return clock_now(CLOCK_MONOTONIC);
+}
+
+double cpu_now(void)
+{
+    return clock_now(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* A factor and a sink that the compiler cannot see through. */
 static volatile float one = 1;
 static volatile uint64_t sink;
+
+/* ---- The loops ----------------------------------------------------------- */
 
 WIDE static void scale_plain(float *x, size_t n, float a)
 {
@@ -35,18 +46,35 @@ WIDE static void scale_plain(float *x, size_t n, float a)
         x[i] *= a;
 }
 
-WIDE static void scale_ahead(float *x, size_t n, float a)
+/* Four lines at a time, asking for those `ahead` floats further on. */
+WIDE static void scale_ahead(float *x, size_t n, float a, size_t ahead)
 {
     size_t i = 0;
 
     for (; i + 64 <= n; i += 64) {
         for (size_t j = 0; j < 64; j += 16)
-            __builtin_prefetch(x + i + j + 2048, 1);
+            __builtin_prefetch(x + i + j + ahead, 1);
         for (size_t j = 0; j < 64; j++)
             x[i + j] *= a;
     }
     for (; i < n; i++)
         x[i] *= a;
+}
+
+/* Reads a piece into the cache first and scales it there: memory then sees
+ * reads and writes in turns, as from a kernel that reads a row twice. */
+WIDE static void scale_pieces(float *x, size_t n, float a)
+{
+    const size_t piece = 8192;
+
+    for (size_t i = 0; i < n; i += piece) {
+        const size_t m = n - i < piece ? n - i : piece;
+
+        for (size_t j = 0; j < m; j += 16)
+            __builtin_prefetch(x + i + piece + j, 1);
+        for (size_t j = 0; j < m; j++)
+            x[i + j] *= a;
+    }
 }
 
 WIDE static uint64_t sum_plain(const uint64_t *x, size_t n)
@@ -58,14 +86,14 @@ WIDE static uint64_t sum_plain(const uint64_t *x, size_t n)
     return s;
 }
 
-WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n)
+WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n, size_t ahead)
 {
     uint64_t s[32] = { 0 }, all = 0;
     size_t i = 0;
 
     for (; i + 32 <= n; i += 32) {
         for (size_t j = 0; j < 32; j += 8)
-            __builtin_prefetch(x + i + j + 1024);
+            __builtin_prefetch(x + i + j + ahead);
         for (size_t j = 0; j < 32; j++)
             s[j] += x[i + j];
     }
@@ -76,46 +104,109 @@ WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n)
     return all;
 }
 
-enum { READ_PLAIN, READ_AHEAD, SCALE_PLAIN, SCALE_AHEAD };
-
-static void one_share(void *p, size_t bytes, int what)
+/* From both halves at once: two streams for the hardware's prefetchers. */
+WIDE static uint64_t sum_halves(const uint64_t *x, size_t n)
 {
-    switch (what) {
+    const size_t half = n / 2;
+    uint64_t a = 0, b = 0;
+
+    for (size_t i = 0; i < half; i++) {
+        a += x[i];
+        b += x[half + i];
+    }
+    return n % 2 ? a + b + x[n - 1] : a + b;
+}
+
+enum { READ_PLAIN, READ_8K, READ_16K, READ_HALVES, READS,
+       SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_PIECES, LOOPS };
+
+static void run_loop(int loop, void *p, size_t bytes)
+{
+    switch (loop) {
     case READ_PLAIN:  sink = sum_plain(p, bytes / 8); break;
-    case READ_AHEAD:  sink = sum_ahead(p, bytes / 8); break;
+    case READ_8K:     sink = sum_ahead(p, bytes / 8, 1024); break;
+    case READ_16K:    sink = sum_ahead(p, bytes / 8, 2048); break;
+    case READ_HALVES: sink = sum_halves(p, bytes / 8); break;
     case SCALE_PLAIN: scale_plain(p, bytes / 4, one); break;
-    default:          scale_ahead(p, bytes / 4, one); break;
+    case SCALE_8K:    scale_ahead(p, bytes / 4, one, 2048); break;
+    case SCALE_16K:   scale_ahead(p, bytes / 4, one, 4096); break;
+    default:          scale_pieces(p, bytes / 4, one); break;
     }
 }
 
-static double time_pass(void *p, size_t bytes, int threads, int what)
+/* ---- On threads ---------------------------------------------------------- */
+
+typedef struct pass {
+    int loop;
+    char *p;
+    size_t bytes;
+} pass;
+
+static void one_share(void *job, int t, int threads)
 {
-    const size_t share = bytes / (size_t)threads / 4096 * 4096;
+    const pass *a = job;
+    const size_t share = a->bytes / (size_t)threads / 4096 * 4096;
+    char *p = a->p + (size_t)t * share;
+
+    run_loop(a->loop, p,
+             t + 1 < threads ? share : a->bytes - (size_t)t * share);
+}
+
+static double time_pass(const limits *l, int loop, void *p, size_t bytes)
+{
+    pass a = { loop, p, bytes };
     const double start = now();
 
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-#endif
-    for (int t = 0; t < threads; t++)
-        one_share((char *)p + (size_t)t * share,
-                  t + 1 < threads ? share : bytes - (size_t)t * share, what);
+    pool_run(l->pool, l->threads, one_share, &a);
     return now() - start;
 }
 
-static double better(void *p, size_t bytes, int threads, int a, int b)
+static double better(const limits *l, const int *loop, void *p, size_t bytes)
 {
-    const double x = time_pass(p, bytes, threads, a);
-    const double y = time_pass(p, bytes, threads, b);
+    const double x = time_pass(l, loop[0], p, bytes);
+    const double y = time_pass(l, loop[1], p, bytes);
 
     return x < y ? x : y;
 }
 
-double limit_read(void *p, size_t bytes, int threads)
+/* The two loops with the shortest median, of those from .. to - 1. */
+static double best_two(const double *median, int from, int to, int *best)
 {
-    return better(p, bytes, threads, READ_PLAIN, READ_AHEAD);
+    best[0] = best[1] = -1;
+    for (int k = from; k < to; k++) {
+        if (best[0] < 0 || median[k] < median[best[0]]) {
+            best[1] = best[0];
+            best[0] = k;
+        } else if (best[1] < 0 || median[k] < median[best[1]]) {
+            best[1] = k;
+        }
+    }
+    return median[best[0]];
 }
 
-double limit_in_place(void *p, size_t bytes, int threads)
+limits limits_find(pool_kind pool, int threads, void *p, size_t bytes)
 {
-    return better(p, bytes, threads, SCALE_PLAIN, SCALE_AHEAD);
+    enum { ROUNDS = 7 };
+    double time[LOOPS][ROUNDS], middle[LOOPS];
+    limits l = { .pool = pool, .threads = threads };
+
+    for (int r = -1; r < ROUNDS; r++)   /* the first round warms up */
+        for (int k = 0; k < LOOPS; k++)
+            time[k][r < 0 ? 0 : r] = time_pass(&l, k, p, bytes);
+    for (int k = 0; k < LOOPS; k++)
+        middle[k] = median(time[k], ROUNDS);
+    l.read_gbs = 1e-9 * (double)bytes / best_two(middle, 0, READS, l.read);
+    l.scale_gbs = 2e-9 * (double)bytes
+                  / best_two(middle, READS, LOOPS, l.scale);
+    return l;
+}
+
+double limit_read(const limits *l, void *p, size_t bytes)
+{
+    return better(l, l->read, p, bytes);
+}
+
+double limit_in_place(const limits *l, void *p, size_t bytes)
+{
+    return better(l, l->scale, p, bytes);
 }

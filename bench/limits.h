@@ -1,19 +1,33 @@
 /* What the machine can do at best: read a buffer once, or scale it in place.
  *
  * In place, a logit has to be read and its gradient written; `x[i] *= a` does
- * no more, so its time is the limit (LIM) that the kernels are held against.
- * The best of a plain, an unrolled and a prefetching loop counts. */
+ * no more, so its time is the limit that the kernels are held against. Which
+ * loop does that best depends on the machine, so several are tried first and
+ * the two best are run beside every case; the faster one counts. */
 #ifndef BENCH_LIMITS_H
 #define BENCH_LIMITS_H
 
+#include "pool.h"
+
 #include <stddef.h>
 
-/* Seconds for one pass over bytes at p; the better of several loops, each of
- * them run once. The values in the buffer do not change. */
-double limit_read(void *p, size_t bytes, int threads);
-double limit_in_place(void *p, size_t bytes, int threads);
+typedef struct limits {
+    pool_kind pool;
+    int threads;
+    int read[2], scale[2];          /* the two best loops of each kind */
+    double read_gbs, scale_gbs;     /* GB/s; in place: read and written */
+} limits;
 
-/* Monotonic time in seconds. */
+/* Tries all loops on the buffer, some rounds of each. No value changes. */
+limits limits_find(pool_kind pool, int threads, void *p, size_t bytes);
+
+/* Seconds for one pass over the buffer by the better of the two loops, each
+ * run once. No value changes. */
+double limit_read(const limits *l, void *p, size_t bytes);
+double limit_in_place(const limits *l, void *p, size_t bytes);
+
+/* Seconds on a monotonic clock, and of this process's CPUs. */
 double now(void);
+double cpu_now(void);
 
 #endif
