@@ -130,6 +130,7 @@ batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad)
     b.dlogp = pages(n * sizeof *b.dlogp);
     b.value = pages(n * sizeof *b.value);
     b.rest = pages(n * sizeof *b.rest);
+    b.scale = pages(n * sizeof *b.scale);
     b.start = pages((n + 1) * sizeof *b.start);
     b.state = pages(n * sizeof *b.state);
     b.work_bytes = (uint64_t)N * 256 + 65536 + (uint64_t)V / 16384 * 88;
@@ -149,7 +150,8 @@ batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad)
 void batch_free(batch *b)
 {
     void *all[] = { b->source, b->logits, b->grad, b->label, b->ref, b->dlogp,
-                    b->value, b->rest, b->start, b->state, b->work };
+                    b->value, b->rest, b->scale, b->start, b->state,
+                    b->work };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);

@@ -27,7 +27,7 @@ typedef struct batch {
     void *grad;                     /* (N,V), or NULL */
     int32_t *label;                 /* (N) */
     float *ref, *dlogp, *value;     /* (N) */
-    float *rest;                    /* (N) */
+    float *rest, *scale;            /* (N) */
     int64_t *start;                 /* (S+1) */
     bnfloss_row *state;             /* (N) */
     void *work;

@@ -7,7 +7,8 @@
 #include <string.h>
 
 const char *const loss_names[] = { "sft", "bnf", "dpo", "textbook-sft",
-                                   "textbook-bnf", "textbook-dpo", NULL };
+                                   "textbook-bnf", "textbook-dpo",
+                                   "dpo-deferred", NULL };
 const char *const stage_names[] = { "forward", "backward", "fused", NULL };
 const char *const place_names[] = { "in", "out", NULL };
 const char *const cache_names[] = { "cold", "hot", NULL };
@@ -17,7 +18,13 @@ const char *const isa_names[] = { "auto", "scalar", "avx2", "avx512", "neon",
 
 int is_textbook(const bench_case *c)
 {
-    return c->loss >= TEXTBOOK_SFT;
+    return c->loss >= TEXTBOOK_SFT && c->loss <= TEXTBOOK_DPO;
+}
+
+int is_dpo(const bench_case *c)
+{
+    return c->loss == DPO || c->loss == TEXTBOOK_DPO
+           || c->loss == DPO_DEFERRED;
 }
 
 void case_name(const bench_case *c, const batch *b, char *name)
@@ -68,6 +75,8 @@ static bnfloss_spec spec_of(const batch *b, const bench_case *c)
 
     bnfloss_spec_init(&s, c->loss == SFT ? BNFLOSS_SFT
                           : c->loss == BNF ? BNFLOSS_BNF : BNFLOSS_DPO);
+    if (c->loss == DPO_DEFERRED)
+        s.flags = BNFLOSS_DEFER_SCALE;
     if (b->type->grad == BNFLOSS_F16)       /* as one does with f16 */
         s.loss_scale = 16 * (double)b->N;
     return s;
@@ -137,6 +146,7 @@ static void run_fused(const bench_case *c, batch *b)
         return;
     }
     out.dlogp = b->dlogp;
+    out.row_scale = c->loss == DPO_DEFERRED ? b->scale : NULL;
     must(bnfloss_run(&l, &spec, given, b->logits, b->label, gradient_of(b, c),
                      &out, b->work, b->work_bytes, c->threads, &r),
          "bnfloss_run");

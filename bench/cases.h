@@ -5,7 +5,8 @@
 #include "batch.h"
 #include "limits.h"
 
-enum { SFT, BNF, DPO, TEXTBOOK_SFT, TEXTBOOK_BNF, TEXTBOOK_DPO };
+enum { SFT, BNF, DPO, TEXTBOOK_SFT, TEXTBOOK_BNF, TEXTBOOK_DPO,
+       DPO_DEFERRED };              /* its scale handed back, not applied */
 enum { FORWARD, BACKWARD, FUSED };
 enum { IN_PLACE, OUT_OF_PLACE };
 enum { COLD, HOT };
@@ -21,6 +22,7 @@ typedef struct bench_case {
 } bench_case;
 
 int is_textbook(const bench_case *c);
+int is_dpo(const bench_case *c);    /* in any of its three ways */
 
 /* bnf/fused/f32/128256/threads:2/isa:avx512, and what is out of the usual
  * behind it. name has 128 bytes. */

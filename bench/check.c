@@ -87,7 +87,7 @@ static double expected(const bench_case *c, const batch *b,
     if (c->loss == BNF || c->loss == TEXTBOOK_BNF)
         value = expected_bnf(b, r->of[k].logp, r->of[k].rest, r->of[k].row,
                              dlogp);
-    if (c->loss == DPO || c->loss == TEXTBOOK_DPO)
+    if (is_dpo(c))
         value = expected_dpo(b, r, k, dlogp);
     *dlogp *= loss_scale(c, b);
     return value;
@@ -102,6 +102,7 @@ static double gradient_error(const bench_case *c, const batch *b, int64_t i,
 {
     const uint32_t type = b->type->grad;
     const void *grad = c->place == IN_PLACE ? b->logits : b->grad;
+    const double scale = c->loss == DPO_DEFERRED ? (double)b->scale[i] : 1;
     const double u = type == BNFLOSS_F32 ? 0
                      : type == BNFLOSS_BF16 ? 0x1p-8 : 0x1p-11;
     double worst = 0;
@@ -109,7 +110,7 @@ static double gradient_error(const bench_case *c, const batch *b, int64_t i,
     for (int64_t t = 0; t < b->V; t++) {
         const double z = element(b->type->logits, b->source, i * b->V + t);
         const double g = dlogp * ((t == b->label[i]) - exp(z - lse));
-        double e = fabs(element(type, grad, i * b->V + t) - g);
+        double e = fabs(scale * element(type, grad, i * b->V + t) - g);
 
         e -= fabs(g) * u + (type == BNFLOSS_F16 ? 0x1p-25 : 0);
         e /= fabs(dlogp) * 0x1p-24;

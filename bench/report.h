@@ -14,6 +14,7 @@ typedef struct result {
     int64_t N, V;
     size_t traffic;                 /* bytes a logit */
     int right, rounds;
+    int again;                      /* rounds that may still be repeated */
     double error;                   /* see check.h */
     double time[MAX_ROUNDS];        /* seconds for the batch */
     double cpu[MAX_ROUNDS];

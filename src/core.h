@@ -8,17 +8,17 @@
 #define BN_INLINE static inline __attribute__((always_inline))
 #define BN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define BN_NOINLINE __attribute__((noinline))
-#define BN_PREFETCH(p) __builtin_prefetch(p)
+#define BN_PREFETCH(p, level) __builtin_prefetch(p, 0, 4 - (level))
 #elif defined(_MSC_VER)
 #define BN_INLINE static __forceinline
 #define BN_NOINLINE __declspec(noinline)
 #define BN_UNLIKELY(x) (x)
-#define BN_PREFETCH(p) ((void)(p))
+#define BN_PREFETCH(p, level) ((void)(p))
 #else
 #define BN_INLINE static inline
 #define BN_NOINLINE
 #define BN_UNLIKELY(x) (x)
-#define BN_PREFETCH(p) ((void)(p))
+#define BN_PREFETCH(p, level) ((void)(p))
 #endif
 
 #define BN_MAX_F32 0x1.fffffep127f

@@ -41,6 +41,20 @@ static void versions(void)
           bnfloss_version());
 }
 
+/* The library's test of itself leaves the chosen instruction set alone. */
+static void selftests(void)
+{
+    FOR_EACH_ISA(isa) {
+        const char *bad = "nothing";
+
+        CHECK(bnfloss_selftest(&bad) == BNFLOSS_OK && bad == NULL,
+              "selftest: %s", bad ? bad : "no instruction set");
+        CHECK(bnfloss_selftest(NULL) == BNFLOSS_OK
+              && strcmp(bnfloss_isa(), isa) == 0, "after it: %s",
+              bnfloss_isa());
+    }
+}
+
 static void instruction_sets(void)
 {
     FOR_EACH_ISA(isa)
@@ -746,6 +760,7 @@ int main(void)
     statuses();
     versions();
     instruction_sets();
+    selftests();
     defaults();
     work_size();
     work_formula();

@@ -35,7 +35,8 @@
 #include "../src/kernels/sums.c"
 
 enum { ADD, SUB, MUL, DIV, FMA, MAX, SET1, KEEP, SELECT, EQUAL, POW2, EXP,
-       TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE_F16, WIDEN };
+       TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE_F16, WIDEN,
+       MAX_SIGNED, MIN_UNSIGNED, SELECT_NEGATIVE, SET1_INT };
 
 /* out[i] = op(a[i], b[i], c[i]) for i < n, n a multiple of 16. KEEP's and
  * SELECT's mask is v_above(a, b); EQUAL asks each lane alone. */
@@ -44,11 +45,14 @@ typedef void word_floats(int op, const float *a, const float *b,
                          int n);
 /* To and from 16 bits. */
 typedef void word_halves(int op, float *f, uint16_t *h, int n);
+/* out[i] = op(a[i], b[i], c[i]) on 16-bit integers, n a multiple of 32. */
+typedef void word_ints(int op, const uint16_t *a, const uint16_t *b,
+                       const uint16_t *c, uint16_t *out, int n);
 /* sum[i] += (double)f[i] */
 typedef void word_widen(double *sum, const float *f, int n);
 
 #define WORDS                                                                 \
-    int FN(words_here) = 1;                                                   \
+    int FN(words_lanes) = WL;                                                 \
     KERNEL static v FN(words_one)(int op, v a, v b, v c, v_table t)           \
     {                                                                         \
         v s = a;                                                              \
@@ -94,6 +98,21 @@ typedef void word_widen(double *sum, const float *f, int n);
             default:         v_store_f16(h + i, v_load_f32(f + i)); break;    \
             }                                                                 \
     }                                                                         \
+    KERNEL static void FN(words_ints)(int op, const uint16_t *p,              \
+                                      const uint16_t *q, const uint16_t *r,   \
+                                      uint16_t *out, int n)                   \
+    {                                                                         \
+        for (int i = 0; i < n; i += WL) {                                     \
+            const vw a = w_load(p + i), b = w_load(q + i), c = w_load(r + i); \
+            switch (op) {                                                     \
+            case MAX_SIGNED:   w_store(out + i, w_max_signed(a, b)); break;   \
+            case MIN_UNSIGNED: w_store(out + i, w_min_unsigned(a, b)); break; \
+            case SET1_INT:     w_store(out + i, w_set1(p[i])); break;         \
+            default: w_store(out + i, w_select_negative(a, b, c)); break;     \
+            }                                                                 \
+            (void)a, (void)b, (void)c;                                        \
+        }                                                                     \
+    }                                                                         \
     KERNEL static void FN(words_widen)(double *sum, const float *f, int n)    \
     {                                                                         \
         for (int i = 0; i < n; i += VL)                                       \
@@ -135,15 +154,16 @@ typedef void word_widen(double *sum, const float *f, int n);
 
 typedef struct page {
     const char *name;
-    const int *here;
+    const int *lanes;            /* of its 16-bit words */
     word_floats *floats;
     word_halves *halves;
+    word_ints *ints;
     word_widen *widen;
 } page;
 
 #define PAGE(isa)                                                             \
-    { #isa, &bn_words_here_##isa, bn_words_floats_##isa,                       \
-      bn_words_halves_##isa, bn_words_widen_##isa }
+    { #isa, &bn_words_lanes_##isa, bn_words_floats_##isa,                     \
+      bn_words_halves_##isa, bn_words_ints_##isa, bn_words_widen_##isa }
 
 static const page pages[] = {
     PAGE(scalar),
@@ -161,7 +181,7 @@ static const page pages[] = {
 static const page *page_of(const char *isa)
 {
     for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
-        if (strcmp(pages[i].name, isa) == 0 && *pages[i].here)
+        if (strcmp(pages[i].name, isa) == 0 && *pages[i].lanes)
             return pages + i;
     CHECK(0, "no page called %s", isa);
     return pages;
@@ -284,6 +304,41 @@ static void words(const page *p)
         }
         words_on(p, a, b, c, BATCH);
         equal_on(p, a, b, BATCH, lanes_of(p->name));
+    }
+}
+
+/* Every pair of the words where signs and carries turn, and random ones. */
+static void ints(const page *p)
+{
+    static const uint16_t turns[] = {
+        0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7C00, 0x7F80, 0x7FFE, 0x7FFF,
+        0x8000, 0x8001, 0x80FF, 0x8100, 0xFBFF, 0xFC00, 0xFF7F, 0xFF80, 0xFFFE,
+        0xFFFF
+    };
+    enum { TURNS = sizeof turns / sizeof *turns };
+    static uint16_t a[BATCH], b[BATCH], c[BATCH], out[BATCH];
+    rng r = { 10 };
+
+    for (int k = 0; k < 50; k++) {
+        for (int i = 0; i < BATCH; i++) {
+            a[i] = k ? (uint16_t)rng_next(&r) : turns[i % TURNS];
+            b[i] = k ? (uint16_t)rng_next(&r) : turns[i / TURNS % TURNS];
+            c[i] = (uint16_t)rng_next(&r);
+        }
+        for (int op = MAX_SIGNED; op <= SET1_INT; op++) {
+            p->ints(op, a, b, c, out, BATCH);
+            for (int i = 0; i < BATCH; i++) {
+                const int x = a[i] ^ 0x8000, y = b[i] ^ 0x8000;
+                const uint16_t want = op == MAX_SIGNED ? x > y ? a[i] : b[i]
+                    : op == MIN_UNSIGNED ? a[i] < b[i] ? a[i] : b[i]
+                    : op == SET1_INT ? a[i / *p->lanes * *p->lanes]
+                    : a[i] >> 15 ? b[i] : c[i];
+
+                CHECK(out[i] == want, "%s word %d of %04x, %04x, %04x = %04x",
+                      p->name, op, (unsigned)a[i], (unsigned)b[i],
+                      (unsigned)c[i], (unsigned)out[i]);
+            }
+        }
     }
 }
 
@@ -627,6 +682,47 @@ static void same_as_scalar(const page *p)
     }
 }
 
+/* ---- Stores past the caches --------------------------------------------- */
+
+/* The same gradients, and nothing beyond them, wherever the lines begin. */
+static void streams(const char *isa)
+{
+    enum { N = 300, ROOM = 64 };
+    static float z[N], want[N + 2 * ROOM], got[N + 2 * ROOM];
+    const bn_kernels *kernels = bn_kernels_get();
+    bn_coefficients k;
+    bn_map map;
+    rng r = { 11 };
+
+    memset(&map, 0, sizeof map);
+    map.scale = 1;
+    bn_coefficients_for(&k, &map, 3, -0.25, 0);
+    k.accumulate = 0;
+    for (int i = 0; i < N; i++)
+        z[i] = (float)rng_normal(&r);
+    for (int t = 0; t < 2 * 16 * (N + 1); t++) {
+        const int general = t % 2, shift = t / 2 % 16;
+        bn_chunk c;
+
+        memset(&c, 0, sizeof c);
+        memset(want, 1, sizeof want);
+        memset(got, 1, sizeof got);
+        c.z = z;
+        c.n = t / 32;
+        c.type = c.grad_type = BNFLOSS_F32;
+        c.label = -1;
+        c.ahead.begin = (uintptr_t)z;
+        c.ahead.step = 256;
+        c.grad = want + ROOM + shift;
+        kernels->backward[general](&c, &k, &map);
+        c.grad = got + ROOM + shift;
+        c.stream = 1;
+        kernels->backward[general](&c, &k, &map);
+        CHECK(memcmp(want, got, sizeof got) == 0,
+              "%s: %d gradients streamed to %d", isa, (int)c.n, shift);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
@@ -636,6 +732,7 @@ int main(int argc, char **argv)
 
         words(p);
         widen(p);
+        ints(p);
         pow2(p);
         load_halves(p);
         exponential(p, all ? 1 : 1013);
@@ -643,6 +740,7 @@ int main(int argc, char **argv)
         hyperbolic(p);
         hyperbolic_special(p);
         same_as_scalar(p);
+        streams(isa);
     }
     store_halves(all);
     nans();

@@ -21,6 +21,8 @@
 #define v_store_bf16(p, x)  bn_store_avx2(p, bn_bf16_avx2(x))
 #define v_store_f16(p, x)   bn_store_avx2(p, _mm256_cvtps_ph(x,               \
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define v_stream_f32(p, x)  _mm256_stream_ps(p, x)
+#define v_fence()           _mm_sfence()
 #define v_add(a, b)         _mm256_add_ps(a, b)
 #define v_sub(a, b)         _mm256_sub_ps(a, b)
 #define v_mul(a, b)         _mm256_mul_ps(a, b)
@@ -37,6 +39,17 @@
                                 _mm256_permutevar8x32_epi32(                  \
                                     table, _mm256_castps_si256(t)),           \
                                 _mm256_slli_epi32(_mm256_castps_si256(t), 20)))
+
+#define WL 16
+#define vw __m256i
+#define w_set1(x)           _mm256_set1_epi16((short)(x))
+#define w_load(p)           _mm256_loadu_si256(                               \
+                                (const __m256i *)(const void *)(p))
+#define w_store(p, x)       _mm256_storeu_si256((__m256i *)(void *)(p), x)
+#define w_max_signed(a, b)  _mm256_max_epi16(a, b)
+#define w_min_unsigned(a, b) _mm256_min_epu16(a, b)
+#define w_select_negative(k, a, b)                                            \
+                            _mm256_blendv_epi8(b, a, _mm256_srai_epi16(k, 15))
 
 BN_INLINE KERNEL __m128i bn_load_avx2(const uint16_t *p)
 {

@@ -22,13 +22,14 @@
 
 #define v_set1(x)           _mm512_set1_ps(x)
 #define v_load_f32(p)       _mm512_loadu_ps(p)
-#define v_load_bf16(p)      _mm512_castsi512_ps(_mm512_slli_epi32(            \
-                                _mm512_cvtepu16_epi32(bn_load_avx512(p)), 16))
+#define v_load_bf16(p)      bn_from_bf16_avx512(bn_load_avx512(p))
 #define v_load_f16(p)       _mm512_cvtph_ps(bn_load_avx512(p))
 #define v_store_f32(p, x)   _mm512_storeu_ps(p, x)
 #define v_store_bf16(p, x)  bn_store_avx512(p, bn_bf16_avx512(x))
 #define v_store_f16(p, x)   bn_store_avx512(p, _mm512_cvtps_ph(x,             \
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define v_stream_f32(p, x)  _mm512_stream_ps(p, x)
+#define v_fence()           _mm_sfence()
 #define v_add(a, b)         _mm512_add_ps(a, b)
 #define v_sub(a, b)         _mm512_sub_ps(a, b)
 #define v_mul(a, b)         _mm512_mul_ps(a, b)
@@ -47,6 +48,16 @@
                                     _mm512_castps_si512(t), table),           \
                                 _mm512_slli_epi32(_mm512_castps_si512(t), 20)))
 
+#define WL 32
+#define vw __m512i
+#define w_set1(x)           _mm512_set1_epi16((short)(x))
+#define w_load(p)           _mm512_loadu_si512((const void *)(p))
+#define w_store(p, x)       _mm512_storeu_si512((void *)(p), x)
+#define w_max_signed(a, b)  _mm512_max_epi16(a, b)
+#define w_min_unsigned(a, b) _mm512_min_epu16(a, b)
+#define w_select_negative(k, a, b)                                            \
+                            _mm512_mask_mov_epi16(b, _mm512_movepi16_mask(k), a)
+
 BN_INLINE KERNEL __m256i bn_load_avx512(const uint16_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
@@ -57,6 +68,18 @@ BN_INLINE KERNEL void bn_store_avx512(uint16_t *p, __m256i x)
     _mm256_storeu_si256((__m256i *)(void *)p, x);
 }
 
+/* Moving word i to the upper half of element i is one permutation; widening
+ * and shifting would be two instructions of the kind that is scarce here. */
+BN_INLINE KERNEL __m512 bn_from_bf16_avx512(__m256i h)
+{
+    const __m512i to = _mm512_set_epi16(
+        15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0,
+        7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
+
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(
+        0xAAAAAAAAu, to, _mm512_castsi256_si512(h)));
+}
+
 /* As bn_bf16_avx2(). AVX512-BF16's own conversion flushes denormals. */
 BN_INLINE KERNEL __m256i bn_bf16_avx512(__m512 x)
 {
@@ -64,8 +87,13 @@ BN_INLINE KERNEL __m256i bn_bf16_avx512(__m512 x)
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16),
                                          _mm512_set1_epi32(1));
 
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_add_epi32(
-        b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16));
+    const __m512i r = _mm512_add_epi32(
+        b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+    const __m512i from = _mm512_set_epi16(
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi16(from, r));
 }
 
 BN_INLINE KERNEL void bn_widen_add_avx512(double *p, __m512 x)

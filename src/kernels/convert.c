@@ -97,20 +97,3 @@ static void bn_put(uint32_t type, void *p, int64_t i, float x)
     default:           ((uint16_t *)p)[i] = bn_to_f16(x); break;
     }
 }
-
-/* The last n < 64 logits of a chunk, from index i on, as a group of 64 that
- * ends in -inf; and a group's first n gradients back. */
-static void bn_widen_tail(uint32_t type, const void *z, int64_t i, int64_t n,
-                          float *group)
-{
-    for (int64_t j = 0; j < 64; j++)
-        group[j] = j < n ? bn_get(type, z, i + j) : -BN_INF_F32;
-}
-
-static void bn_narrow_tail(uint32_t type, void *grad, int64_t i, int64_t n,
-                           int accumulate, const float *group)
-{
-    for (int64_t j = 0; j < n; j++)
-        bn_put(type, grad, i + j,
-               accumulate ? bn_get(type, grad, i + j) + group[j] : group[j]);
-}

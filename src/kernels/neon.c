@@ -20,6 +20,8 @@
 #define v_store_f32(p, x)   vst1q_f32(p, x)
 #define v_store_bf16(p, x)  vst1_u16(p, bn_bf16_neon(x))
 #define v_store_f16(p, x)   vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)))
+#define v_stream_f32(p, x)  vst1q_f32(p, x)
+#define v_fence()           ((void)0)
 #define v_add(a, b)         vaddq_f32(a, b)
 #define v_sub(a, b)         vsubq_f32(a, b)
 #define v_mul(a, b)         vmulq_f32(a, b)
@@ -34,6 +36,19 @@
 #define v_widen_add(p, x)   bn_widen_add_neon(p, x)
 #define v_table_load(p)     bn_table_load_neon(p)
 #define v_pow2(table, t)    bn_pow2_neon(table, t)
+
+#define WL 8
+#define vw uint16x8_t
+#define w_set1(x)           vdupq_n_u16(x)
+#define w_load(p)           vld1q_u16(p)
+#define w_store(p, x)       vst1q_u16(p, x)
+#define w_max_signed(a, b)  vreinterpretq_u16_s16(vmaxq_s16(                  \
+                                vreinterpretq_s16_u16(a),                     \
+                                vreinterpretq_s16_u16(b)))
+#define w_min_unsigned(a, b) vminq_u16(a, b)
+#define w_select_negative(k, a, b)                                            \
+                            vbslq_u16(vreinterpretq_u16_s16(vshrq_n_s16(      \
+                                vreinterpretq_s16_u16(k), 15)), a, b)
 
 BN_INLINE float32x4_t bn_max_neon(float32x4_t a, float32x4_t b)
 {

@@ -34,6 +34,8 @@ static const bn_kernels FN(kernels) = {
 #undef v_store_f32
 #undef v_store_bf16
 #undef v_store_f16
+#undef v_stream_f32
+#undef v_fence
 #undef v_add
 #undef v_sub
 #undef v_mul
@@ -47,3 +49,11 @@ static const bn_kernels FN(kernels) = {
 #undef v_widen_add
 #undef v_table_load
 #undef v_pow2
+#undef WL
+#undef vw
+#undef w_set1
+#undef w_load
+#undef w_store
+#undef w_max_signed
+#undef w_min_unsigned
+#undef w_select_negative

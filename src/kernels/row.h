@@ -3,8 +3,58 @@
  * Included once per ISA page, over its words (scalar.c defines what they
  * mean). Sixteen virtual lanes on every ISA: a page with VL lanes a vector
  * runs 16 / VL vectors side by side, so the sums have one order and one value
- * everywhere. All arithmetic is on groups of 64 floats; other types are
- * widened into a group and narrowed out of one. */
+ * everywhere.
+ *
+ * Logits are read where they lie, whatever their type, in groups of 64 and
+ * spans of four groups. Only what needs a patch (the label, the leader, the
+ * chunk's tail, a type that is not the gradients') goes through a group of
+ * floats on the stack. */
+
+/* ---- Reading and writing ------------------------------------------------ */
+
+/* VL elements from index i on as floats, and back. The type is a constant
+ * where these are inlined. */
+BN_INLINE KERNEL v FN(read)(const uint32_t type, const void *z, int64_t i)
+{
+    if (type == BNFLOSS_F32)
+        return v_load_f32((const float *)z + i);
+    if (type == BNFLOSS_BF16)
+        return v_load_bf16((const uint16_t *)z + i);
+    return v_load_f16((const uint16_t *)z + i);
+}
+
+BN_INLINE KERNEL void FN(write)(const uint32_t type, void *z, int64_t i, v x)
+{
+    if (type == BNFLOSS_F32)
+        v_store_f32((float *)z + i, x);
+    else if (type == BNFLOSS_BF16)
+        v_store_bf16((uint16_t *)z + i, x);
+    else
+        v_store_f16((uint16_t *)z + i, x);
+}
+
+/* A group from index i on as floats. */
+KERNEL static void FN(widen)(uint32_t type, const void *z, int64_t i,
+                             float *group)
+{
+    for (int j = 0; j < BN_GROUP; j += VL)
+        v_store_f32(group + j, FN(read)(type, z, i + j));
+}
+
+/* The last n logits of a chunk, from index i on, as a group whose rest is
+ * -inf. */
+KERNEL static void FN(widen_tail)(uint32_t type, const void *z, int64_t i,
+                                  int64_t n, float *group)
+{
+    const size_t size = bn_type_size(type);
+    float raw[BN_GROUP];
+
+    memset(raw, 0, sizeof raw);
+    memcpy(raw, (const char *)z + (size_t)i * size, (size_t)n * size);
+    FN(widen)(type, raw, 0, group);
+    while (n < BN_GROUP)
+        group[n++] = -BN_INF_F32;
+}
 
 /* ---- Groups ------------------------------------------------------------- */
 
@@ -15,90 +65,167 @@ typedef struct FN(source) {
     int64_t n, label, leader;       /* indices; far away where there is none */
 } FN(source);
 
-/* 64 logits from index i on, as floats. */
-BN_INLINE KERNEL void FN(widen)(uint32_t type, const void *z, int64_t i,
-                                float *group)
+/* group[at] = -inf, if there is such a place. A store of one element would
+ * have to leave the store queue before a vector can be loaded over it. */
+BN_INLINE KERNEL void FN(hide)(float *group, uint64_t at)
 {
+    if (at >= BN_GROUP)
+        return;
     for (int j = 0; j < BN_GROUP; j += VL) {
-        v x;
+        const v here = v_load_f32(bn_one_hot + BN_GROUP - at + j);
 
-        if (type == BNFLOSS_F32)
-            x = v_load_f32((const float *)z + i + j);
-        else if (type == BNFLOSS_BF16)
-            x = v_load_bf16((const uint16_t *)z + i + j);
-        else
-            x = v_load_f16((const uint16_t *)z + i + j);
-        v_store_f32(group + j, x);
+        v_store_f32(group + j, v_select(v_above(here, v_set1(0)),
+                                        v_set1(-BN_INF_F32),
+                                        v_load_f32(group + j)));
     }
 }
 
-/* Group g as floats: in place where that can be, else copied into the buffer,
- * with -inf for the label, the leader and what lies beyond the chunk. */
-BN_INLINE KERNEL const float *FN(fetch)(const FN(source) *s, int64_t g,
+/* A copy of the group from index i on as floats, with -inf for the label, the
+ * leader and what lies beyond the chunk. */
+KERNEL static void FN(patch)(const FN(source) *s, int64_t i, int64_t leader,
+                             float *buffer)
+{
+    if (s->n - i < BN_GROUP)
+        FN(widen_tail)(s->type, s->z, i, s->n - i, buffer);
+    else
+        FN(widen)(s->type, s->z, i, buffer);
+    FN(hide)(buffer, (uint64_t)(s->label - i));
+    FN(hide)(buffer, (uint64_t)(leader - i));
+}
+
+/* The same in place, where that can be. */
+BN_INLINE KERNEL const float *FN(fetch)(const FN(source) *s, int64_t i,
                                         int64_t leader, float *buffer)
 {
-    const int64_t i = g * BN_GROUP, n = s->n - i;
-    const uint64_t label = (uint64_t)(s->label - i);
-    const uint64_t lead = (uint64_t)(leader - i);
-
-    if (n >= BN_GROUP) {
-        const int whole = label >= BN_GROUP && lead >= BN_GROUP;
-
-        if (s->type == BNFLOSS_F32 && whole)
-            return (const float *)s->z + i;
-        FN(widen)(s->type, s->z, i, buffer);
-        if (whole)
-            return buffer;
-    } else {
-        bn_widen_tail(s->type, s->z, i, n, buffer);
-    }
-    if (label < BN_GROUP)
-        buffer[label] = -BN_INF_F32;
-    if (lead < BN_GROUP)
-        buffer[lead] = -BN_INF_F32;
+    if (s->type == BNFLOSS_F32 && s->n - i >= BN_GROUP
+        && (uint64_t)(s->label - i) >= BN_GROUP
+        && (uint64_t)(leader - i) >= BN_GROUP)
+        return (const float *)s->z + i;
+    FN(patch)(s, i, leader, buffer);
     return buffer;
+}
+
+/* Whether the span from index i on can be read where it lies. */
+BN_INLINE KERNEL int FN(is_clean)(const FN(source) *s, int64_t i,
+                                  int64_t leader)
+{
+    return s->n - i >= BN_SPAN && (uint64_t)(s->label - i) >= BN_SPAN
+           && (uint64_t)(leader - i) >= BN_SPAN;
 }
 
 /* ---- The maximum -------------------------------------------------------- */
 
-/* max[lane] = the largest seen there; NaN is not looked at, the sums see it */
-BN_INLINE KERNEL void FN(group_max)(const float *z, v *max)
+/* The largest seen so far in each lane. 16-bit elements are compared as the
+ * integers they are, twice as many at a time and without being widened: of
+ * those without a sign the largest is above, of those with one the smallest,
+ * which is the nearest to 0, is below. NaN may get lost or hide others: the
+ * sums will see it. */
+typedef struct FN(top) {
+    v max[BN_LANES / VL];
+    vw above, below;
+} FN(top);
+
+BN_INLINE KERNEL void FN(top_init)(uint32_t type, FN(top) *t)
 {
+    const uint16_t masked = type == BNFLOSS_BF16 ? 0xFF80 : 0xFC00;
+
+    for (int h = 0; h < BN_LANES / VL; h++)
+        t->max[h] = v_set1(-BN_INF_F32);
+    t->above = t->below = w_set1(masked);
+}
+
+BN_INLINE KERNEL void FN(group_max)(const uint32_t type, const void *z,
+                                    int64_t i, FN(top) *t)
+{
+    if (type != BNFLOSS_F32) {
+        for (int j = 0; j < BN_GROUP; j += WL) {
+            const vw x = w_load((const uint16_t *)z + i + j);
+
+            t->above = w_max_signed(x, t->above);
+            t->below = w_min_unsigned(x, t->below);
+        }
+        return;
+    }
     for (int h = 0; h < BN_LANES / VL; h++) {
-        const float *y = z + h * VL;
+        const float *y = (const float *)z + i + h * VL;
         const v a = v_max(v_load_f32(y), v_load_f32(y + 16));
         const v b = v_max(v_load_f32(y + 32), v_load_f32(y + 48));
 
-        max[h] = v_max(a, v_max(b, max[h]));
+        t->max[h] = v_max(a, v_max(b, t->max[h]));
     }
 }
 
-BN_INLINE KERNEL float FN(largest)(const v *max)
+/* Of a span: clean, and of a type that is a constant; and of any. */
+BN_INLINE KERNEL void FN(clean_max)(const uint32_t type, const void *z,
+                                    int64_t i, FN(top) *t)
+{
+    for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP)
+        FN(group_max)(type, z, i + g, t);
+}
+
+BN_INLINE KERNEL void FN(span_max)(const FN(source) *p, int64_t i,
+                                   float *buffer, FN(top) *t)
+{
+    if (!FN(is_clean)(p, i, -BN_SPAN)) {
+        for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP)
+            FN(group_max)(BNFLOSS_F32, FN(fetch)(p, g, -BN_SPAN, buffer), 0,
+                          t);
+    } else if (p->type == BNFLOSS_F32) {
+        FN(clean_max)(BNFLOSS_F32, p->z, i, t);
+    } else {
+        FN(clean_max)(BNFLOSS_BF16, p->z, i, t);    /* or f16, all the same */
+    }
+}
+
+BN_INLINE KERNEL float FN(largest)(uint32_t type, FN(top) *t)
 {
     float lane[BN_LANES];
 
+    if (type != BNFLOSS_F32) {
+        uint16_t words[WL];
+
+        w_store(words, w_select_negative(t->above, t->below, t->above));
+        for (int j = 0; j < WL; j += VL)
+            t->max[0] = v_max(type == BNFLOSS_BF16 ? v_load_bf16(words + j)
+                                                   : v_load_f16(words + j),
+                              t->max[0]);
+    }
     for (int h = 0; h < BN_LANES / VL; h++)
-        v_store_f32(lane + h * VL, max[h]);
-    for (int w = 8; w > 0; w /= 2)
-        for (int i = 0; i < w; i++)
-            lane[i] = lane[i] > lane[i + w] ? lane[i] : lane[i + w];
-    return lane[0];
+        v_store_f32(lane + h * VL, t->max[h]);
+    return bn_largest(lane);
 }
 
-/* The first place at or after group g where the chunk holds z, label apart. */
-KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t g,
+/* The first place in the group at index i that holds z, or BN_GROUP. */
+BN_INLINE KERNEL int64_t FN(seek)(const uint32_t type, const void *y,
+                                  int64_t i, float z)
+{
+    for (int64_t j = 0; j < BN_GROUP; j += VL) {
+        if (v_any_equal(FN(read)(type, y, i + j), v_set1(z))) {
+            while (!(bn_get(type, y, i + j) == z))
+                j++;
+            return j;
+        }
+    }
+    return BN_GROUP;
+}
+
+/* The first place from index i on where the chunk holds z, label apart. */
+KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t i,
                                float *buffer)
 {
-    for (; g * BN_GROUP < s->n; g++) {
-        const float *y = FN(fetch)(s, g, -BN_GROUP, buffer);
-
-        for (int i = 0; i < BN_GROUP; i += VL) {
-            if (v_any_equal(v_load_f32(y + i), v_set1(z))) {
-                while (!(y[i] == z))
-                    i++;
-                return g * BN_GROUP + i;
-            }
+    for (int64_t j = BN_GROUP; i < s->n; i += BN_GROUP) {
+        if (s->n - i < BN_GROUP || (uint64_t)(s->label - i) < BN_GROUP) {
+            FN(patch)(s, i, -BN_SPAN, buffer);
+            j = FN(seek)(BNFLOSS_F32, buffer, 0, z);
+        } else if (s->type == BNFLOSS_F32) {
+            j = FN(seek)(BNFLOSS_F32, s->z, i, z);
+        } else if (s->type == BNFLOSS_BF16) {
+            j = FN(seek)(BNFLOSS_BF16, s->z, i, z);
+        } else {
+            j = FN(seek)(BNFLOSS_F16, s->z, i, z);
         }
+        if (j < BN_GROUP)
+            return i + j;
     }
     return -1;
 }
@@ -158,20 +285,20 @@ BN_INLINE KERNEL v FN(term)(v z, bn_sums *s, const bn_map *map, v_table table,
 /* Adds a group to the lanes: four vectors by a fixed tree, in the open so
  * that they overlap. */
 BN_INLINE KERNEL void FN(group_sums)(
-    const float *z, bn_sums *s, const bn_map *map, v_table table,
-    const int general, const int dot, FN(lanes) *lanes)
+    const uint32_t type, const void *z, int64_t i, bn_sums *s,
+    const bn_map *map, v_table table, const int general, const int dot,
+    FN(lanes) *lanes)
 {
-    for (int h = 0; h < BN_LANES / VL; h++) {
-        const float *y = z + h * VL;
+    for (int h = 0; h < BN_LANES / VL; h++, i += VL) {
         v d0, d1, d2, d3;
-        const v e0 = FN(term)(v_load_f32(y), s, map, table, general, dot,
-                              &d0, lanes, h);
-        const v e1 = FN(term)(v_load_f32(y + 16), s, map, table, general, dot,
-                              &d1, lanes, h);
-        const v e2 = FN(term)(v_load_f32(y + 32), s, map, table, general, dot,
-                              &d2, lanes, h);
-        const v e3 = FN(term)(v_load_f32(y + 48), s, map, table, general, dot,
-                              &d3, lanes, h);
+        const v e0 = FN(term)(FN(read)(type, z, i), s, map, table, general,
+                              dot, &d0, lanes, h);
+        const v e1 = FN(term)(FN(read)(type, z, i + 16), s, map, table,
+                              general, dot, &d1, lanes, h);
+        const v e2 = FN(term)(FN(read)(type, z, i + 32), s, map, table,
+                              general, dot, &d2, lanes, h);
+        const v e3 = FN(term)(FN(read)(type, z, i + 48), s, map, table,
+                              general, dot, &d3, lanes, h);
 
         lanes->sum[h] = v_add(lanes->sum[h],
                               v_add(v_add(e0, e1), v_add(e2, e3)));
@@ -194,56 +321,88 @@ BN_INLINE KERNEL void FN(flush)(bn_sums *s, const FN(lanes) *lanes,
     }
 }
 
-/* Sums block b and, on the way, takes the maximum of block b + 1, so that
- * memory is read a block before it is needed. */
+/* Sums the span at index i and takes the maximum of the one at `next`, both
+ * clean. */
+BN_INLINE KERNEL void FN(clean_span)(
+    const uint32_t type, const void *z, int64_t i, int64_t next, bn_sums *s,
+    const bn_map *map, v_table table, const bn_prefetches *ahead,
+    const int general, const int dot, FN(lanes) *lanes, FN(top) *t)
+{
+    for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP) {
+        FN(group_sums)(type, z, i + g, s, map, table, general, dot, lanes);
+        bn_prefetch(ahead, i + g);
+        FN(group_max)(type, z, next + g, t);
+    }
+}
+
+/* Sums a span that may be anything. */
+BN_INLINE KERNEL void FN(any_span)(
+    const FN(source) *p, int64_t i, bn_sums *s, const bn_map *map,
+    v_table table, const bn_prefetches *ahead, float *buffer,
+    const int general, const int dot, FN(lanes) *lanes)
+{
+    for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP) {
+        FN(group_sums)(BNFLOSS_F32, FN(fetch)(p, g, p->leader, buffer), 0, s,
+                       map, table, general, dot, lanes);
+        bn_prefetch(ahead, g);
+    }
+}
+
+/* Sums the block from index i on and, on the way, takes the maximum of the
+ * block after it, so that memory is read a block before it is needed. */
 BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
-                                 const bn_map *map, bn_prefetches ahead,
-                                 int64_t b, float *buffer, const int general,
+                                 const bn_map *map,
+                                 const bn_prefetches *ahead, int64_t i,
+                                 float *buffer, const int general,
                                  const int dot)
 {
-    const int64_t groups = (p->n + BN_GROUP - 1) / BN_GROUP;
-    const int64_t last = groups < (b + 1) * BN_BLOCK ? groups
-                                                     : (b + 1) * BN_BLOCK;
+    const int64_t end = p->n - i < BN_BLOCK ? p->n : i + BN_BLOCK;
     const v_table table = v_table_load(s->table);
-    v max[BN_LANES / VL];
+    FN(top) t;
 
-    for (int h = 0; h < BN_LANES / VL; h++)
-        max[h] = v_set1(-BN_INF_F32);
-    for (int64_t g = b * BN_BLOCK; g < last; g += BN_FLUSH) {
+    FN(top_init)(p->type, &t);
+    for (; i < end; i += BN_SPAN) {
+        /* beyond the last block, i again: its maximum is no news */
+        const int64_t next = i + BN_BLOCK < p->n ? i + BN_BLOCK : i;
+        const int clean = FN(is_clean)(p, i, p->leader)
+                          && FN(is_clean)(p, next, -BN_SPAN);
         FN(lanes) lanes;
 
         for (int h = 0; h < BN_LANES / VL; h++)
             lanes.sum[h] = lanes.dot[h] = lanes.count[h] = v_set1(0);
-        for (int64_t i = g; i < g + BN_FLUSH && i < last; i++) {
-            FN(group_sums)(FN(fetch)(p, i, p->leader, buffer), s, map, table,
-                           general, dot, &lanes);
-            bn_prefetch(&ahead, i);
-            if (i + BN_BLOCK < groups)
-                FN(group_max)(FN(fetch)(p, i + BN_BLOCK, -BN_GROUP, buffer),
-                              max);
-        }
+        if (!clean || (general && p->type != BNFLOSS_F32)) {
+            FN(any_span)(p, i, s, map, table, ahead, buffer, general, dot,
+                         &lanes);
+            FN(span_max)(p, i + BN_BLOCK, buffer, &t);
+        } else if (general || p->type == BNFLOSS_F32)
+            FN(clean_span)(BNFLOSS_F32, p->z, i, next, s, map, table, ahead,
+                           general, dot, &lanes, &t);
+        else if (p->type == BNFLOSS_BF16)
+            FN(clean_span)(BNFLOSS_BF16, p->z, i, next, s, map, table, ahead,
+                           general, dot, &lanes, &t);
+        else
+            FN(clean_span)(BNFLOSS_F16, p->z, i, next, s, map, table, ahead,
+                           general, dot, &lanes, &t);
         FN(flush)(s, &lanes, general, dot);
     }
-    return FN(largest)(max);
+    return FN(largest)(p->type, &t);
 }
 
 /* The maximum of the first block, which no block before it has taken. */
 BN_INLINE KERNEL float FN(first_max)(const FN(source) *p, float *buffer)
 {
-    v max[BN_LANES / VL];
+    FN(top) t;
 
-    for (int h = 0; h < BN_LANES / VL; h++)
-        max[h] = v_set1(-BN_INF_F32);
-    for (int64_t g = 0; g < BN_BLOCK && g * BN_GROUP < p->n; g++)
-        FN(group_max)(FN(fetch)(p, g, -BN_GROUP, buffer), max);
-    return FN(largest)(max);
+    FN(top_init)(p->type, &t);
+    for (int64_t i = 0; i < BN_BLOCK && i < p->n; i += BN_SPAN)
+        FN(span_max)(p, i, buffer, &t);
+    return FN(largest)(p->type, &t);
 }
 
 BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
                                 bnfloss_row *row, const int general,
                                 const int dot)
 {
-    const int64_t size = BN_GROUP * BN_BLOCK, blocks = (c->n + size - 1) / size;
     FN(source) p;
     bn_sums s;
     float buffer[BN_GROUP], top;
@@ -251,13 +410,14 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     p.z = c->z;
     p.type = c->type;
     p.n = c->n;
-    p.label = c->label < 0 ? -BN_GROUP : c->label;
-    p.leader = -BN_GROUP;
+    p.label = c->label < 0 ? -BN_SPAN : c->label;
+    p.leader = -BN_SPAN;
     bn_sums_init(&s, general, dot);
     top = FN(first_max)(&p, buffer);
-    for (int64_t b = 0; b < blocks; b++) {
+    for (int64_t i = 0; i < c->n; i += BN_BLOCK) {
         if (top > s.leader_z) {
-            p.leader = FN(find)(&p, top, b * BN_BLOCK, buffer);
+            p.leader = FN(find)(&p, top, i, buffer);
+            top = bn_get(c->type, c->z, p.leader);  /* of 0 and -0, that one */
             if (!bn_sums_lead(&s, map, top, p.leader)) {
                 row->flags |= BNFLOSS_ROW_NAN;
                 return;
@@ -265,8 +425,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
         }
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
-        top = FN(block)(&p, &s, map, c->ahead, b, buffer, general,
-                        dot);
+        top = FN(block)(&p, &s, map, &c->ahead, i, buffer, general, dot);
     }
     bn_sums_finish(&s, row);
 }
@@ -311,79 +470,136 @@ BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,
 }
 
 /* A group's gradients, from z to `to`, which may be the same. */
-BN_INLINE KERNEL void FN(group_gradient)(const float *z, float *to,
-                                         const bn_coefficients *k,
-                                         const bn_map *map, v_table table,
-                                         const int general)
+BN_INLINE KERNEL void FN(group_gradient)(
+    const uint32_t type, const void *z, int64_t i, const uint32_t to_type,
+    void *to, int64_t j, const bn_coefficients *k, const bn_map *map,
+    v_table table, const int general)
 {
-    for (int h = 0; h < BN_LANES; h += VL) {
-        const float *y = z + h;
-        const v g0 = FN(gradient)(v_load_f32(y), k, map, table, general);
-        const v g1 = FN(gradient)(v_load_f32(y + 16), k, map, table, general);
-        const v g2 = FN(gradient)(v_load_f32(y + 32), k, map, table, general);
-        const v g3 = FN(gradient)(v_load_f32(y + 48), k, map, table, general);
+    for (int h = 0; h < BN_LANES; h += VL, i += VL, j += VL) {
+        const v g0 = FN(gradient)(FN(read)(type, z, i), k, map, table,
+                                  general);
+        const v g1 = FN(gradient)(FN(read)(type, z, i + 16), k, map, table,
+                                  general);
+        const v g2 = FN(gradient)(FN(read)(type, z, i + 32), k, map, table,
+                                  general);
+        const v g3 = FN(gradient)(FN(read)(type, z, i + 48), k, map, table,
+                                  general);
 
-        v_store_f32(to + h, g0);
-        v_store_f32(to + h + 16, g1);
-        v_store_f32(to + h + 32, g2);
-        v_store_f32(to + h + 48, g3);
+        FN(write)(to_type, to, j, g0);
+        FN(write)(to_type, to, j + 16, g1);
+        FN(write)(to_type, to, j + 32, g2);
+        FN(write)(to_type, to, j + 48, g3);
     }
 }
 
-/* Narrows a group of gradients into 64 elements from index i on, or adds it
- * to them. */
-BN_INLINE KERNEL void FN(narrow)(uint32_t type, void *grad, int64_t i,
-                                 int accumulate, const float *group)
+/* All whole groups of a chunk whose gradients have the logits' type. Returns
+ * where the rest begins. */
+BN_INLINE KERNEL int64_t FN(whole_groups)(
+    const uint32_t type, const bn_chunk *c, const bn_coefficients *k,
+    const bn_map *map, v_table table, const int general)
 {
-    float old[BN_GROUP];
+    int64_t i = 0;
 
-    memset(old, 0, sizeof old);
+    for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
+        bn_prefetch(&c->ahead, i);
+        FN(group_gradient)(type, c->z, i, type, c->grad, i, k, map, table,
+                           general);
+    }
+    return i;
+}
+
+/* Narrows a group of gradients into n elements from index i on, or adds it to
+ * them. */
+KERNEL static void FN(narrow)(uint32_t type, void *grad, int64_t i, int64_t n,
+                              int accumulate, const float *group)
+{
+    const size_t size = bn_type_size(type);
+    char *at = (char *)grad + (size_t)i * size;
+    float raw[BN_GROUP];
+
+    memset(raw, 0, sizeof raw);
     if (accumulate)
-        FN(widen)(type, grad, i, old);
+        memcpy(raw, at, (size_t)n * size);
     for (int j = 0; j < BN_GROUP; j += VL) {
         v x = v_load_f32(group + j);
 
         if (accumulate) {
-            x = v_add(v_load_f32(old + j), x);
+            x = v_add(FN(read)(type, raw, j), x);
             x = v_select(v_above(x, v_set1(BN_INF_F32)), v_set1(BN_NAN_F32), x);
         }
-        if (type == BNFLOSS_F32)
-            v_store_f32((float *)grad + i + j, x);
-        else if (type == BNFLOSS_BF16)
-            v_store_bf16((uint16_t *)grad + i + j, x);
-        else
-            v_store_f16((uint16_t *)grad + i + j, x);
+        FN(write)(type, raw, j, x);
     }
+    memcpy(at, raw, (size_t)n * size);
+}
+
+/* Whole groups from index i on, past the caches: the line at grad + i begins
+ * a cache line. Before anything else is stored there, or another thread is
+ * told, these stores have to be fenced. */
+BN_INLINE KERNEL int64_t FN(streamed_groups)(
+    const bn_chunk *c, int64_t i, const bn_coefficients *k, const bn_map *map,
+    v_table table, const int general)
+{
+    const float *z = (const float *)c->z;
+
+    for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
+        bn_prefetch(&c->ahead, i);
+        for (int j = 0; j < BN_GROUP; j += VL)
+            v_stream_f32((float *)c->grad + i + j,
+                         FN(gradient)(v_load_f32(z + i + j), k, map, table,
+                                      general));
+    }
+    v_fence();
+    return i;
+}
+
+/* n <= 64 gradients from index i on, whatever the types. */
+BN_INLINE KERNEL void FN(any_gradients)(const bn_chunk *c, int64_t i,
+                                        int64_t n, const bn_coefficients *k,
+                                        const bn_map *map, v_table table,
+                                        const int general)
+{
+    float z[BN_GROUP], g[BN_GROUP];
+
+    if (n == BN_GROUP)
+        FN(widen)(c->type, c->z, i, z);
+    else
+        FN(widen_tail)(c->type, c->z, i, n, z);
+    FN(group_gradient)(BNFLOSS_F32, z, 0, BNFLOSS_F32, g, 0, k, map, table,
+                       general);
+    FN(narrow)(c->grad_type, c->grad, i, n, k->accumulate, g);
 }
 
 /* The gradients of a chunk, in place or not. The label's is the caller's. */
-BN_INLINE KERNEL void FN(sweep)(const bn_chunk *c, const bn_coefficients *k,
+BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
+                                const bn_coefficients *coefficients,
                                 const bn_map *map, const int general)
 {
+    /* copies, which no store can change: they stay in registers */
+    const bn_chunk here = *chunk, *c = &here;
+    const bn_coefficients factors = *coefficients, *k = &factors;
     const v_table table = v_table_load(k->table);
-    const int direct = c->grad_type == BNFLOSS_F32 && !k->accumulate;
-    FN(source) p;
-    float z[BN_GROUP], g[BN_GROUP];
+    const int same = c->grad_type == c->type && !k->accumulate && !c->stream;
+    const int64_t whole = BN_GROUP;
+    int64_t i = 0, line = c->stream ? bn_until_line(c) : -1;
 
-    p.z = c->z;
-    p.type = c->type;
-    p.n = c->n;
-    p.label = p.leader = -BN_GROUP;
-    for (int64_t b = 0, i = 0; i < c->n; b++, i += BN_GROUP) {
-        const float *from = FN(fetch)(&p, b, -BN_GROUP, z);
+    if (same && c->type == BNFLOSS_F32)
+        i = FN(whole_groups)(BNFLOSS_F32, c, k, map, table, general);
+    else if (same && c->type == BNFLOSS_BF16 && !general)
+        i = FN(whole_groups)(BNFLOSS_BF16, c, k, map, table, general);
+    else if (same && c->type == BNFLOSS_F16 && !general)
+        i = FN(whole_groups)(BNFLOSS_F16, c, k, map, table, general);
+    while (i < c->n) {
+        const int64_t left = (i < line ? line : c->n) - i;
+        const int64_t n = left < whole ? left : whole;
 
-        bn_prefetch(&c->ahead, b);
-        if (direct && c->n - i >= BN_GROUP) {
-            FN(group_gradient)(from, (float *)c->grad + i, k, map, table,
-                               general);
+        if (i == line && left >= whole) {
+            i = FN(streamed_groups)(c, i, k, map, table, general);
+            line = -1;
             continue;
         }
-        FN(group_gradient)(from, g, k, map, table, general);
-        if (c->n - i >= BN_GROUP)
-            FN(narrow)(c->grad_type, c->grad, i, k->accumulate, g);
-        else
-            bn_narrow_tail(c->grad_type, c->grad, i, c->n - i, k->accumulate,
-                           g);
+        bn_prefetch(&c->ahead, i);
+        FN(any_gradients)(c, i, n, k, map, table, general);
+        i += n;
     }
 }
 

@@ -24,6 +24,8 @@ BN_INLINE bn_words8 bn_words8_load(const uint32_t *p)
 #define v_store_f32(p, x) (*(p) = (x))
 #define v_store_bf16(p, x) (*(p) = bn_to_bf16(x))
 #define v_store_f16(p, x) (*(p) = bn_to_f16(x))
+#define v_stream_f32(p, x) (*(p) = (x)) /* past the caches; p as aligned as */
+#define v_fence() ((void)0)             /* v; then the stores are in order */
 #define v_add(a, b) ((a) + (b))
 #define v_sub(a, b) ((a) - (b))
 #define v_mul(a, b) ((a) * (b))
@@ -48,5 +50,14 @@ BN_INLINE float bn_words8_pow2(const bn_words8 *table, float t)
     return bn_float_of(table->word[bits & 7] + (bits << 20));
 }
 #define v_pow2(table, t) bn_words8_pow2(&(table), t)
+
+#define WL 1                            /* words in a vector of words */
+#define vw uint16_t                     /* a vector of words */
+#define w_set1(x) (x)
+#define w_load(p) (*(p))
+#define w_store(p, x) (*(p) = (x))
+#define w_max_signed(a, b) ((int16_t)(a) > (int16_t)(b) ? (a) : (b))
+#define w_min_unsigned(a, b) ((a) < (b) ? (a) : (b))
+#define w_select_negative(k, a, b) ((int16_t)(k) < 0 ? (a) : (b))
 
 #include "page.h"

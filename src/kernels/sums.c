@@ -3,10 +3,10 @@
  * The vector half (row.h) is bound by arithmetic on V logits; what is here
  * runs once per block or row, in double, once for all ISAs and dtypes. */
 
-/* Logits are read in groups of 64 (four vectors of 16 virtual lanes), summed
- * in float over four groups, promoted to double, and given a reference per
- * block. All three numbers are part of the result's bits. */
-enum { BN_LANES = 16, BN_GROUP = 64, BN_FLUSH = 4, BN_BLOCK = 32 };
+/* Logits are read in groups (four vectors of 16 virtual lanes), summed in
+ * float over a span of four groups, promoted to double, and given a reference
+ * per block. All these numbers are part of the result's bits. */
+enum { BN_LANES = 16, BN_GROUP = 64, BN_SPAN = 256, BN_BLOCK = 2048 };
 
 /* ln 2 as the kernels' range reduction has it, for their references. */
 #define BN_LN2_F32 0x1.62e430p-1
@@ -52,19 +52,54 @@ static double bn_map_slope(const bn_map *map, float z)
 
 /* ---- Prefetching -------------------------------------------------------- */
 
-/* What a sweep asks for while it works on group g: `step` bytes from
- * begin + g * step on. Addresses beyond a buffer do no harm. */
+/* What a sweep asks for while it works on the group at index i: the `step`
+ * bytes (128 or 256: a group's) from begin + i / 64 * step on. Addresses
+ * beyond a buffer do no harm. */
 typedef struct bn_prefetches {
     uintptr_t begin;
     uint32_t step;
 } bn_prefetches;
 
-BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t g)
+/* In the open: a loop over the lines costs as much as one of the four
+ * vectors of exponentials beside it. f32 comes as fast as memory can, and
+ * requests from L1 would hold the few places that it has for its misses; half
+ * as many lines do not fill them, and are better off in L1. */
+BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
 {
-    const uintptr_t at = p->begin + (uintptr_t)g * p->step;
+    const uintptr_t at = p->begin + (uintptr_t)i / BN_GROUP * p->step;
 
-    for (uint32_t i = 0; i < p->step; i += 64)
-        BN_PREFETCH((const void *)(at + i));
+    if (p->step == 128) {
+        BN_PREFETCH((const void *)at, 1);
+        BN_PREFETCH((const void *)(at + 64), 1);
+    } else {
+        BN_PREFETCH((const void *)at, 2);
+        BN_PREFETCH((const void *)(at + 64), 2);
+        BN_PREFETCH((const void *)(at + 128), 2);
+        BN_PREFETCH((const void *)(at + 192), 2);
+    }
+}
+
+/* ---- The maximum, and who is left out of it ----------------------------- */
+
+/* 1 at [BN_GROUP], 0 around it: for row.h's hide(). */
+static const float bn_one_hot[2 * BN_GROUP] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
+};
+
+/* The largest of sixteen lanes. */
+static float bn_largest(const float *lane)
+{
+    float a[8];
+
+    for (int i = 0; i < 8; i++)
+        a[i] = lane[i] > lane[i + 8] ? lane[i] : lane[i + 8];
+    for (int i = 0; i < 4; i++)
+        a[i] = a[i] > a[i + 4] ? a[i] : a[i + 4];
+    a[0] = a[0] > a[2] ? a[0] : a[2];
+    a[1] = a[1] > a[3] ? a[1] : a[3];
+    return a[0] > a[1] ? a[0] : a[1];
 }
 
 /* ---- Tables of the exponential ------------------------------------------ */
@@ -297,8 +332,17 @@ typedef struct bn_chunk {
     uint32_t type, grad_type;   /* bnfloss_type */
     int64_t n;
     int64_t label;              /* forward: its index, or -1; backward: none */
+    int stream;                 /* backward: f32 to f32, store past the caches */
     bn_prefetches ahead;
 } bn_chunk;
+
+/* Gradients in front of the first one that begins a cache line. */
+static int64_t bn_until_line(const bn_chunk *c)
+{
+    const int64_t n = (int64_t)((0 - (uintptr_t)c->grad) / 4 % 16);
+
+    return n < c->n ? n : c->n;
+}
 
 /* Forward fills in the sums of *row and adds flags. */
 typedef void bn_forward_kernel(const bn_chunk *c, const bn_map *map,

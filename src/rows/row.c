@@ -68,23 +68,24 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
 
 /* ---- Prefetching -------------------------------------------------------- */
 
-/* A sweep that goes through memory once asks for what lies a fixed distance
- * on. A fused one goes over each row twice, the second time in the cache, and
- * memory would rest: so both passes ask for half a row, the forward one for
- * the second half of its own, the backward one for the first of the next. */
+/* A sweep asks for what lies this many bytes on: twice the block that the
+ * forward pass looks ahead by real loads. 12 KiB are too few for it, 24 to 64
+ * KiB no better. */
 enum { BN_AHEAD = 16384 };
 
-/* For a sweep over the columns from `column` on of the row at `row`; half:
- * from how many bytes after the row's start to ask at half the pace, or 0. */
+/* Gradients from this size on are stored past the caches: see bn_streams(). */
+enum { BN_STREAM_BYTES = 1 << 25 };
+
+/* For a sweep over the columns from `column` on of the row at `row`. */
 static bn_prefetches bn_ahead_of(const bn_view *w, const void *row,
-                                 int64_t column, size_t half)
+                                 int64_t column, int fused)
 {
     const size_t size = bn_type_size(w->logits_type);
-    const uintptr_t begin = (uintptr_t)row, at = (uintptr_t)column * size;
     bn_prefetches a;
 
-    a.begin = half ? begin + half + at / 2 : begin + at + BN_AHEAD;
-    a.step = (uint32_t)(BN_GROUP * size) / (half ? 2 : 1);
+    (void)fused;            /* a second pass is cheap to ask for in vain */
+    a.begin = (uintptr_t)row + (uintptr_t)column * size + BN_AHEAD;
+    a.step = (uint32_t)(BN_GROUP * size);
     return a;
 }
 
@@ -123,7 +124,6 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
                          int64_t c, int fused, bnfloss_row *x)
 {
     const bn_view *w = s->view;
-    const size_t bytes = (size_t)w->vocab * bn_type_size(w->logits_type);
     const int64_t left = w->vocab - c, whole = BNFLOSS_CHUNK;
     const int64_t n = left < whole ? left : whole;
     const int64_t at = label - w->vocab_begin - c;
@@ -135,7 +135,8 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
     chunk.type = chunk.grad_type = w->logits_type;
     chunk.n = n;
     chunk.label = here ? at : -1;
-    chunk.ahead = bn_ahead_of(w, row, c, fused ? bytes / 2 : 0);
+    chunk.stream = 0;
+    chunk.ahead = bn_ahead_of(w, row, c, fused);
     bn_row_init(x, w, label);
     s->forward(&chunk, &s->map, x);
     if (x->leader_id >= 0)
@@ -361,6 +362,18 @@ static void bn_alone_write(const bn_sweep *s, const bn_alone *a, double value,
     bn_put(w->grad_type, grad, a->at, w->accumulate ? a->old + g : g);
 }
 
+/* Whether gradients are to be stored past the caches, which saves reading
+ * their lines first: out of place, and more of them than a cache will keep
+ * for who comes next. */
+static int bn_streams(const bn_view *w, const void *row, const void *grad)
+{
+    const int64_t many = BN_STREAM_BYTES / 4;
+
+    return grad != row && w->rows > many / w->vocab && !w->accumulate
+           && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32
+           && (uintptr_t)grad % 4 == 0;
+}
+
 /* The columns [from, to) of a row that has a plan. The label stands alone, in
  * double as in the forward pass; under a softcap, whose tanh has an error that
  * the row's largest p would multiply, so does the leader. */
@@ -388,6 +401,7 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
     chunk.grad_type = w->grad_type;
     chunk.n = to - from;
     chunk.label = -1;
+    chunk.stream = bn_streams(w, row, grad);
     chunk.ahead = ahead;
     /* a coefficient beyond a float's range needs the general kernel */
     s->backward[s->general || plan->k.post != 1](&chunk, &plan->k, &s->map);
@@ -408,12 +422,10 @@ static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
                             int fused)
 {
     const bn_view *w = s->view;
-    const size_t stride = (size_t)w->logits_stride
-                          * bn_type_size(w->logits_type);
     bn_row_plan plan;
 
     bn_row_plan_make(s, x, dlogp, &plan);
     bn_row_apply(s, &plan, x, row, grad, 0, w->vocab,
-                 bn_ahead_of(w, row, 0, fused ? stride : 0));
+                 bn_ahead_of(w, row, 0, fused));
     bn_row_padding(w, grad);
 }
