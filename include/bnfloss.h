@@ -435,8 +435,9 @@ typedef struct bnfloss_inputs {
     const float *seq_weight;  /* (S) losses of tokens or sequences: factor of
                                  each sequence; finite. At 0 a sequence
                                  counts, but gives 0 */
-    const float *pair_weight; /* (P) pair losses but AOT: factor of each pair;
-                                 finite. At 0 a pair counts, but gives 0 */
+    const float *pair_weight; /* (P) pair losses but AOT: factor of each pair's
+                                 loss, sft_weight's term apart; finite. At 0
+                                 a pair counts, but gives 0 */
     const float *pair_scale;  /* (P) losses of one margin: s above; > 0 */
     const float *pair_margin; /* (P) and m'; finite, added to u */
     const float *soft_label;  /* (P) IREPO: probability in (0,1) that chosen is

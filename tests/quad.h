@@ -20,11 +20,12 @@ typedef long double quad;
 #define tanhq tanhl
 #define coshq coshl
 #define frexpq frexpl
+#define scalbnq scalbnl
 #elif defined(__SIZEOF_FLOAT128__) && !defined(__TINYC__)
 #define QUAD 1
 typedef __float128 quad;
 quad expq(quad), expm1q(quad), logq(quad), log1pq(quad), tanhq(quad);
-quad coshq(quad), frexpq(quad, int *);
+quad coshq(quad), frexpq(quad, int *), scalbnq(quad, int);
 #else
 #define QUAD 0
 #endif

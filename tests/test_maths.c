@@ -6,7 +6,11 @@
  *
  * An ulp is the distance of doubles at the true value. Every domain is drawn
  * from several ways: even, by magnitude, around the places where a function
- * changes its form. "--all" draws 10,000,000 points a function. */
+ * changes its form. "--all" draws 10,000,000 points a function.
+ *
+ * Then what is made of a token by those functions: its softmax, SFT and BNF,
+ * against the same in plain words, in units of 2^-53 of each number and of
+ * what the rounding of label - leader does to it. */
 #include "../src/bnfloss.c"
 #include "quad.h"
 #include "test.h"
@@ -170,8 +174,98 @@ static void special(void)
     SAME(bn_softplus(nan), nan);     SAME(bn_softplus(1e300), 1e300);
 }
 
+/* ---- A token ------------------------------------------------------------- */
+
+static double worst_token;              /* in units of the bound */
+
+/* units: of 2^-53 |want| that got may be off. */
+static void token_near(const char *what, double got, quad want, quad units)
+{
+    const quad size = want < 0 ? -want : want;
+    const quad bound = (quad)0x1p-53 * units * size;
+    const quad error = (quad)got < want ? want - (quad)got : (quad)got - want;
+
+    if (bound > 0 && (double)(error / bound) > worst_token)
+        worst_token = (double)(error / bound);
+    CHECK(error <= bound + (quad)0x1p-1000, "%s is %.17g, not %.17g", what,
+          got, (double)want);
+}
+
+/* The truth about a row whose label lies d above its leader. */
+typedef struct token_q {
+    quad logp, p, q, rest, gap;
+} token_q;
+
+static token_q token_of(quad d, quad sum, quad dot)
+{
+    const quad others = 1 + sum, z = others + expq(d);
+    token_q t;
+
+    t.p = expq(d) / z;
+    t.q = others / z;
+    t.logp = d > 0 ? -log1pq(expq(-d) * others) : d - logq(z);
+    t.gap = d > 0 ? d - t.logp : logq(z);
+    t.rest = (dot - others * t.gap) / others;
+    return t;
+}
+
+/* BNF, as bnf.h's first comment has it. */
+static void bnf_of(const token_q *t, quad ref, quad eps, quad *value, quad *g)
+{
+    const quad f = t->p / (expq(ref) + eps) < 1 ? t->p / (expq(ref) + eps) : 1;
+    const quad o = (1 - f + eps) / (t->q + eps);
+
+    *value = -(f * t->logp + o * t->q * t->rest);
+    *g = f - o * t->p;
+}
+
+static void token_bnf(const bn_token *t, const token_q *tq, double ref,
+                      double eps, quad d)
+{
+    const bn_bnf_token b = bn_bnf(t, ref, eps);
+    const quad far = (quad)ref - tq->logp;
+    quad value, g;
+
+    /* far enough from p = q, where f - 1 is all cancellation */
+    if ((far < 0 ? -far : far) < -0.1 * ref)
+        return;
+    bnf_of(tq, ref, eps, &value, &g);
+    token_near("BNF", b.value, value, 256 + 40 * d);
+    token_near("g", b.g, g, 256 + 40 * d);
+}
+
+static void token(rng *r)
+{
+    const double leader = rng_normal(r) * 4, sum = 8 * rng_uniform(r);
+    const double label = leader + rng_normal(r) * (rng_next(r) & 1 ? 3 : 16);
+    const double dot = -sum * 3 * rng_uniform(r);
+    const int dft = (int)(rng_next(r) & 1);
+    const double eps = rng_next(r) & 1 ? 0x1p-20 : 0;
+    const token_q q = token_of((quad)label - leader, sum, dot);
+    const bn_token t = bn_token_from_sums(label, leader, sum, dot);
+    const quad gap = label < leader ? (quad)leader - label
+                                    : (quad)label - leader;
+    const quad lse = leader + q.gap;
+    double dlogp;
+
+    token_near("logp", t.logp, q.logp, 16 + 2 * gap);
+    token_near("1 - p", t.q, q.q, 16 + 2 * gap);
+    token_near("rest", t.rest, q.rest, 16 + 2 * gap);
+    token_near("entropy", bn_token_entropy(&t),
+               -(q.p * q.logp + q.q * q.rest), 24 + 3 * gap);
+    token_near("lse - leader", bn_lse_gap(label, leader, sum), q.gap,
+               16 + 2 * gap);
+    token_near("lse", bn_lse(label, leader, sum), lse, (16 + 2 * gap)
+               * (1 + q.gap / (lse < 0 ? -lse : lse)));
+    token_near("SFT", bn_sft(&t, dft, &dlogp),
+               -(dft ? q.p : 1) * q.logp, 20 + 4 * gap);
+    token_near("SFT's dlogp", dlogp, -(dft ? q.p : 1), 20 + 4 * gap);
+    token_bnf(&t, &q, -0x1p-10 - 4 * rng_uniform(r) * rng_uniform(r), eps, gap);
+}
+
 int main(int argc, char **argv)
 {
+    rng r = { 2 };
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
     const double inf = BN_INF;
     const function list[] = {
@@ -189,6 +283,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         run(list + i, all ? 10000000 : 150000);
     special();
+    for (int i = 0; i < (all ? 1000000 : 30000); i++)
+        token(&r);
+    printf("tokens within %.2f of their bounds\n", worst_token);
     return test_end();
 }
 

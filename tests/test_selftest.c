@@ -43,7 +43,8 @@ int main(void)
         bn_kernels k = *list[i];
 
         honest = list[i];
-        CHECK(bn_self_hash(&k) == BN_SELF_HASH, "%s", k.name);
+        CHECK(bn_self_hash(&k) == BN_SELF_HASH, "%s: hash 0x%016llX", k.name,
+              (unsigned long long)bn_self_hash(&k));
         k.backward[0] = crooked_backward;
         CHECK(bn_self_hash(&k) != BN_SELF_HASH, "backward of %s", k.name);
         k = *list[i];

@@ -200,6 +200,8 @@ static void bn_take_work(bn_loss_call *c, unsigned char **part)
 
     b->term = (bn_term *)bn_work_take(part, b->N, sizeof(bn_term));
     b->seq = (bn_seq *)bn_work_take(part, b->S, sizeof(bn_seq));
+    for (int64_t s = 0; s < b->S; s++)
+        b->seq[s].distance = 0;
     if (c->spec.also)
         c->mixed = (double *)bn_work_take(part, b->N, sizeof(double));
 }
@@ -273,8 +275,7 @@ static void bn_loss_all(bn_loss_call *c, bnfloss_result *r)
         bnfloss_result other = bn_result_empty();
 
         (void)bn_check_spec(bn_spec_at(c->specs, k), &c->spec);
-        others.distance_grad = bn_loss_of(c->spec.kind)->traits & BN_DISTANCE
-                                   ? c->out.distance_grad : NULL;
+        others.distance_grad = c->out.distance_grad;
         loss = bn_loss_one(c, &others, &other);
         if (c->out.spec_loss)
             c->out.spec_loss[k] = bn_canonical(loss);

@@ -15,7 +15,7 @@ static real bn_ada_root(real rho)
 
     for (int i = 0; i < 128; i++) {
         const real x = (low + high) / 2;
-        const real h = bn_softplus(x) - x * bn_sigmoid(x);
+        const real h = bn_softplus(-x) + x * bn_sigmoid(-x);
 
         if (R_LN2 - h < rho)
             low = x;

@@ -58,7 +58,7 @@ typedef struct bn_seq {
     double ratio;       /* and of logp - ref */
     double loss;        /* before the divisor */
     double wpo;         /* mean over tokens of logp - log sum p^2 */
-    double distance;    /* dL/dD */
+    double distance;    /* dL/dD, summed over the losses of a call */
 } bn_seq;
 
 typedef struct bn_batch {
@@ -195,7 +195,9 @@ static void bn_mark_valid(bn_batch *b, int64_t i, int skipped)
 static void bn_batch_tokens(bn_batch *b, int64_t *shortest)
 {
     const int chosen_only = (b->spec->flags & BNFLOSS_CHOSEN_ONLY) != 0;
+    bn_seq empty;
 
+    memset(&empty, 0, sizeof empty);
     b->tokens = b->sequences = *shortest = 0;
     for (int64_t s = 0; s < b->S; s++) {
         const int64_t end = bn_seq_begin(b, s + 1);
@@ -206,8 +208,9 @@ static void bn_batch_tokens(bn_batch *b, int64_t *shortest)
                 b->term[i].flags = 0;
             n += b->term[i].flags & BN_VALID;
         }
-        memset(b->seq + s, 0, sizeof *b->seq);
-        b->seq[s].n = n;
+        empty.distance = b->seq[s].distance;
+        empty.n = n;
+        b->seq[s] = empty;
         b->tokens += n;
         b->sequences += n > 0;
         if (n > 0 && (*shortest == 0 || n < *shortest))

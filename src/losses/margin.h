@@ -25,8 +25,9 @@ static real bn_divergence(const bn_numbers *k, real x, real *slope)
         *slope = R_EXP(-x);
         return -R_EXPM1(-x);
     case BNFLOSS_JS_DIVERGENCE:
-        *slope = bn_sigmoid(-x);
-        return R_LN2 - bn_softplus(-x);
+        *slope = bn_sigmoid(-x);        /* log(2 sig(x)), exact next to 0 */
+        return x < 0 ? x - R_LOG1P(R_EXPM1(x) / 2)
+                     : -R_LOG1P(R_EXPM1(-x) / 2);
     case BNFLOSS_ALPHA_DIVERGENCE:
         if (c > -1e-6 && c < 1e-6)
             break;                          /* its limit, and TRL's rule */

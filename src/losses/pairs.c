@@ -38,8 +38,8 @@ static bn_pair bn_pair_of(const bn_loss *loss, const bn_numbers *k,
     }
     m = loss->margin(k, w, x);
     pair.value = loss->phi(k, s * m.h + (k->margin + m.add), &pair.du);
-    pair.dw = pair.du * s * m.dw;
-    pair.dx = pair.du * s * m.dx;
+    pair.dw = bn_times(pair.du * s, m.dw);
+    pair.dx = bn_times(pair.du * s, m.dx);
     return pair;
 }
 
@@ -148,7 +148,8 @@ static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
     bn_seq *w = b->seq + bn_pair_seq(b, kw, 1);
     bn_seq *x = b->seq + bn_pair_seq(b, kx, -1);
     const double scale = bn_call_scale(b);
-    const double weight = bn_given(b->in->pair_weight, kw, 1);
+    const double weight = b->loss->shape == BN_BY_PAIR
+                              ? bn_given(b->in->pair_weight, kw, 1) : 1;
     const double factor = b->spec->flags & BNFLOSS_WPO
                               ? weight * bn_exp(w->wpo + x->wpo) : weight;
     const double share = bn_sft_share(b, w);
@@ -164,8 +165,9 @@ static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
         pair.value *= factor;
     w->scale = weight != 0 ? factor * pair.dw * scale : 0;
     x->scale = weight != 0 ? factor * pair.dx * scale : 0;
-    x->distance = weight != 0 ? -factor * pair.du * scale
-                                * b->numbers.alpha * b->numbers.beta : 0;
+    if (b->loss->traits & BN_DISTANCE && weight != 0)
+        x->distance -= factor * pair.du * scale
+                       * b->numbers.alpha * b->numbers.beta;
     w->plain = -share * scale;
     bn_add(&sums->loss, pair.value + sft);
     bn_add(&sums->sft, sft);

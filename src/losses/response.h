@@ -31,7 +31,9 @@ static real bn_mean_logp(const bn_response *y)
  * in which a falls exponentially. */
 static real bn_times(real a, real b)
 {
-    return a == 0 && b == b ? a : a * b;
+    const real product = a * b;
+
+    return product != product && a == 0 && b == b ? a : product;
 }
 
 /* sig'(x) = sig(x) sig(-x) */
