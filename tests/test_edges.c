@@ -126,11 +126,13 @@ DEFECT(outputs_reserved, a->outputs->reserved = 1)
 DEFECT(logits_type_3, a->layout->logits_type = 3)
 DEFECT(grad_type_3, a->layout->grad_type = 3)
 DEFECT(label_type_2, a->layout->label_type = 2)
-DEFECT(layout_flag_4, a->layout->flags = 4)
+DEFECT(layout_flag_16, a->layout->flags = 16)
 DEFECT(layout_flag_31, a->layout->flags = 0x80000000u)
-DEFECT(spec_flag_2, a->spec->flags = 2)
+DEFECT(spec_flag_64, a->spec->flags = 64)
+DEFECT(spec_flag_31, a->spec->flags = 0x80000000u)
 DEFECT(kind_0, a->spec->kind = 0)
-DEFECT(kind_4, a->spec->kind = 4)
+DEFECT(kind_36, a->spec->kind = 36)
+DEFECT(kind_max, a->spec->kind = 0xFFFFFFFFu)
 DEFECT(norm_0, a->spec->token_norm = 0)
 DEFECT(norm_4, a->spec->token_norm = 4)
 DEFECT(divisor_0, a->spec->divisor = 0)
@@ -366,11 +368,13 @@ static const defect defects[] = {
     { "E41", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, logits_type_3 },
     { "E41", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, grad_type_3 },
     { "E41", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, label_type_2 },
-    { "E42", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, layout_flag_4 },
+    { "E42", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, layout_flag_16 },
     { "E42", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, layout_flag_31 },
-    { "E42", LOSS, ALL, BNFLOSS_E_ENUM, -1, spec_flag_2 },
+    { "E42", LOSS, ALL, BNFLOSS_E_ENUM, -1, spec_flag_64 },
+    { "E42", LOSS, ALL, BNFLOSS_E_ENUM, -1, spec_flag_31 },
     { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_0 },
-    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_4 },
+    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_36 },
+    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_max },
     { "E44", LOSS, ALL, BNFLOSS_E_ENUM, -1, norm_0 },
     { "E44", LOSS, ALL, BNFLOSS_E_ENUM, -1, norm_4 },
     { "E45", LOSS, ALL, BNFLOSS_E_ENUM, -1, divisor_0 },

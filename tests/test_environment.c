@@ -9,7 +9,7 @@
 #define _GNU_SOURCE
 #define HAVE_UNIX
 #endif
-#include "fixture.h"
+#include "family.h"
 
 #ifdef HAVE_UNIX
 #include <errno.h>
@@ -327,6 +327,78 @@ static void refused(int n, control c, const char *isa)
           n);
 }
 
+/* A loss of the family, with several in one call where it is odd; the
+ * measured shifts; the test of itself. 0 if an exception was raised. */
+static int family_under(control c, uint32_t kind, bnfloss_shifts *shifts,
+                        control *left)
+{
+    const control usual = control_get();
+    bnfloss_status got[3];
+    rng r = { kind };
+
+    fam_make(kind, kind, 1);
+    fam_options(&r, fam.spec);
+    fam_set_logit(2, 3, -HUGE_VALF);
+    fam_set_logit(4, fam.label[4], -1e30f);
+    fam_set_logit(12, 5, 0x1p-140f);
+    fam.ref[8] = -HUGE_VALF;
+    if (kind % 2)
+        fam_also(1, kind % FAM_KINDS + 1, 0x1p-1000);
+    CHECK(fam_forward(BNFLOSS_MEAN | BNFLOSS_SQUARES, fam.state)
+          == BNFLOSS_OK, "forward");
+    memcpy(fam.other, fam.state, sizeof fam.other);
+    fam.other[1].label = 0x1p-1060;
+    memset(shifts, 0, sizeof *shifts);
+    shifts->struct_size = sizeof *shifts;
+    if (sigsetjmp(after_trap, 1)) {
+        control_set(usual);
+        return 0;
+    }
+    control_set(c);
+    got[0] = fam_run(fam.grad, 1);
+    fam.in.seq_weight = fam.in.pair_weight = fam.in.pair_scale = NULL;
+    fam.in.pair_margin = fam.in.soft_label = fam.in.distance = NULL;
+    fam.in.row_mask = NULL;
+    fam.in.mismatched = NULL;
+    fam.in.mismatches = 0;
+    memset(&fam.in.shift_mean, 0, 2 * sizeof(double));
+    got[1] = bnfloss_measure_shifts(&fam.in, FAM_N, fam.state, fam.other,
+                                    fam.work, sizeof fam.work, shifts);
+    got[2] = kind == 1 ? bnfloss_selftest(NULL) : BNFLOSS_OK;
+    *left = control_get();
+    control_set(usual);
+    for (int i = 0; i < 3; i++)
+        CHECK(got[i] == BNFLOSS_OK, "%s: call %d: status %d",
+              fam_of(kind)->name, i, (int)got[i]);
+    return 1;
+}
+
+static void family_everywhere(const char *isa)
+{
+    static fam_block usual;
+    bnfloss_shifts shifts, usual_shifts;
+    control left;
+
+    for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
+        CHECK(family_under(control_get(), kind, &usual_shifts, &left),
+              "%s traps", fam_of(kind)->name);
+        memcpy(&usual, &fam, sizeof fam);
+        for (int e = 0; e < ROUNDINGS * FLUSHES * TRAPS; e++) {
+            const control c = control_of(e % ROUNDINGS, e / ROUNDINGS
+                                         % FLUSHES, e / ROUNDINGS / FLUSHES);
+
+            CHECK(family_under(c, kind, &shifts, &left), "%s %s: trap in "
+                  "environment %d", fam_of(kind)->name, isa, e);
+            CHECK(memcmp(&fam, &usual, offsetof(fam_block, work)) == 0
+                  && memcmp(&shifts, &usual_shifts, sizeof shifts) == 0,
+                  "%s %s: other bits in environment %d", fam_of(kind)->name,
+                  isa, e);
+            CHECK(control_same(left, c), "%s: the caller's state has changed "
+                  "(environment %d)", fam_of(kind)->name, e);
+        }
+    }
+}
+
 static void environments(void)
 {
     static const uint32_t kinds[] = { BNFLOSS_SFT, BNFLOSS_BNF, BNFLOSS_DPO };
@@ -342,6 +414,7 @@ static void environments(void)
         for (int n = 0; n < 5; n++)
             for (int traps = 0; traps < TRAPS; traps++)
                 refused(n, control_of(traps, traps, traps), isa);
+        family_everywhere(isa);
     }
     sigaction(SIGFPE, &old, NULL);
 }
@@ -637,7 +710,7 @@ static void signal_handler(void)
 #define SANITIZED
 #endif
 
-/* gcc's -O2 stays within 4 KiB and its -O3 within 5. clang takes up to 5.7,
+/* gcc's -O2 stays within 5 KiB and its -O3 within 5.5. clang takes up to 5.7,
  * and, linked against libomp, one call of run was seen to take 2.4 more on
  * every ISA alike: about what a symbol's resolution saves of the registers. */
 #ifdef __clang__
@@ -645,10 +718,13 @@ enum { MOST_STACK = 8192 };
 #else
 enum { MOST_STACK = 6144 };
 #endif
+/* The library's test of itself holds a row, its gradient, and work besides. */
+enum { SELFTEST = 7, SELFTEST_MORE = 4096 };
 enum { STACK = 1 << 18, PAINTED = 1 << 16, MARGIN = 64 };
 
 static unsigned char *stack;
-static int64_t stack_used[8];
+enum { DOORS = 10 };
+static int64_t stack_used[DOORS + 1];
 
 /* Door number n on the first own batch. */
 static __attribute__((noinline)) int one_door(int n)
@@ -663,6 +739,9 @@ static __attribute__((noinline)) int one_door(int n)
     case 4: return (int)fix_outputs(a);
     case 5: return (int)fix_merge(a);
     case 6: return (int)bnfloss_isa_select(bnfloss_isa());
+    case SELFTEST: return (int)bnfloss_selftest(NULL);
+    case 8: return (int)fam_run(fam.grad, 1);       /* several losses */
+    case 9: return (int)fam_states();
     default: return 0;              /* the price of measuring */
     }
 }
@@ -680,7 +759,7 @@ static void *paint(void *arg)
     unsigned char *const top = frame - MARGIN;
     int64_t untouched;
 
-    for (int n = 7; n >= 0; n--) {
+    for (int n = DOORS; n >= 0; n--) {
         for (unsigned char *p = top - PAINTED; p < top; p++)
             *(volatile unsigned char *)p = 0xC5;
         if (one_door(n) != BNFLOSS_OK)
@@ -712,7 +791,10 @@ static void make_wide_batch(fix_args *a)
     owns[0].args.work = work;
     owns[0].args.work_bytes = sizeof work;
     /* once, so that the linker's lazy binding is not measured */
-    for (int n = 0; n < 8; n++) {
+    fam_make(BNFLOSS_AOT, 1, 1);
+    fam_also(1, BNFLOSS_KTO, 1);
+    CHECK(fam_forward(0, fam.state) == BNFLOSS_OK, "forward");
+    for (int n = 0; n <= DOORS; n++) {
         owns[0].args.other = owns[0].block->other;
         CHECK(one_door(n) == BNFLOSS_OK || n == 5, "door %d", n);
         memcpy(owns[0].block->other, owns[0].block->state,
@@ -725,7 +807,8 @@ static void small_stack(const char *isa)
 {
     static const char *const names[] = { "forward", "backward", "run", "loss",
                                          "row_outputs", "row_merge",
-                                         "isa_select" };
+                                         "isa_select", "selftest",
+                                         "run_several", "loss_several" };
     pthread_attr_t attr;
     pthread_t thread;
     void *failed = NULL;
@@ -741,14 +824,15 @@ static void small_stack(const char *isa)
     pthread_attr_destroy(&attr);
     free(owns[0].block);
     printf("stack on %s:", isa);
-    for (int n = 0; n < 7; n++)
-        printf(" %s %d", names[n], (int)(stack_used[n] - stack_used[7]));
+    for (int n = 0; n < DOORS; n++)
+        printf(" %s %d", names[n], (int)(stack_used[n] - stack_used[DOORS]));
     printf("\n");
 #if defined(__OPTIMIZE__) && !defined(SANITIZED)
-    for (int n = 0; n < 7; n++)
-        CHECK(stack_used[n] - stack_used[7] <= MOST_STACK, "%s takes %d bytes of "
-              "stack on %s", names[n], (int)(stack_used[n] - stack_used[7]),
-              isa);
+    for (int n = 0; n < DOORS; n++)
+        CHECK(stack_used[n] - stack_used[DOORS] <= MOST_STACK
+              + (n == SELFTEST ? SELFTEST_MORE : 0), "%s takes %d "
+              "bytes of stack on %s", names[n],
+              (int)(stack_used[n] - stack_used[DOORS]), isa);
 #endif
 }
 

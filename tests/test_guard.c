@@ -10,7 +10,7 @@
 #define _GNU_SOURCE
 #define HAVE_PAGES
 #endif
-#include "fixture.h"
+#include "family.h"
 
 #ifdef HAVE_PAGES
 #include <signal.h>
@@ -291,6 +291,105 @@ static void guard_all(void)
     }
 }
 
+/* ---- The family's arrays ------------------------------------------------ */
+
+enum { ARRAYS = 24 };
+
+/* Moves an array of n bytes between two pages that fault. */
+static void guard_array(pages *p, void *array_at, size_t n, int at_end)
+{
+    void *from, *to = at_end ? p->end - n : p->begin;
+
+    memcpy(&from, array_at, sizeof from);
+    if (!from)
+        return;
+    memcpy(to, from, n);
+    memcpy(array_at, &to, sizeof to);
+}
+
+static void guard_inputs(pages *p, int at_end)
+{
+    bnfloss_inputs *in = &fam.in;
+    int k = 0;
+
+#define GUARD(array, n) guard_array(p + k++, &(array), n, at_end)
+    GUARD(in->seq_start, (FAM_S + 1) * 8);
+    GUARD(in->side, FAM_S);
+    GUARD(in->ref_logp, FAM_N * 4);
+    GUARD(in->row_weight, FAM_N * 4);
+    GUARD(in->seq_weight, FAM_S * 4);
+    GUARD(in->pair_weight, FAM_P * 4);
+    GUARD(in->pair_scale, FAM_P * 4);
+    GUARD(in->pair_margin, FAM_P * 4);
+    GUARD(in->soft_label, FAM_P * 4);
+    GUARD(in->distance, FAM_S * 4);
+    GUARD(in->row_mask, FAM_N);
+    GUARD(in->log_square, FAM_N * 4);
+    GUARD(in->mismatched, FAM_M * 8);
+    GUARD(fam.out.log_square, FAM_N * 4);
+    GUARD(fam.out.seq_ratio, FAM_S * 8);
+    GUARD(fam.out.seq_loss, fam_pairs(fam.spec[0].kind) ? FAM_P * 8
+                                                        : FAM_S * 8);
+    GUARD(fam.out.distance_grad, FAM_S * 4);
+    GUARD(fam.out.spec_loss, 8 * (size_t)(1 + fam.spec[0].also));
+    GUARD(fam.out.row_scale, FAM_N * 4);
+#undef GUARD
+}
+
+/* Every loss, alone and with another, deferred, and by log-probabilities,
+ * with exactly the work that it asks for. */
+static void guard_family(pages *p, const char *isa)
+{
+    for (uint32_t n = 0; n < FAM_KINDS * 2 * 4; n++) {
+        const uint32_t kind = n % FAM_KINDS + 1, how = n / FAM_KINDS / 2;
+        const int at_end = n / FAM_KINDS % 2 != 0;
+        bnfloss_status got;
+        uint64_t bytes = 0;
+        void *work;
+
+        snprintf(now, sizeof now, "%s %s, way %u, at the %s", isa,
+                 fam_of(kind)->name, how, at_end ? "end" : "start");
+        fam_make(kind, 1, 1);
+        fam.out.log_square = fam.log_square;
+        if (how == 1)
+            fam_also(2, BNFLOSS_FPO, 1);
+        if (how == 2) {
+            fam.spec[0].flags = BNFLOSS_DEFER_SCALE;
+            fam.out.row_scale = fam.row_scale;
+        }
+        if (how == 3 && fam_flags(kind) & BNFLOSS_WPO) {
+            fam.spec[0].flags = BNFLOSS_WPO;
+            fam.in.log_square = fam.square;
+        }
+        guard_inputs(p, at_end);
+        CHECK(bnfloss_workspace(how == 3 ? NULL : &fam.layout, fam.spec,
+                                FAM_N, FAM_S, &bytes) == BNFLOSS_OK
+              && bytes <= 8192, "%s: work", now);
+        work = at_end ? p[ARRAYS].end - bytes : p[ARRAYS].begin;
+        got = how == 3
+            ? bnfloss_loss(fam.spec, &fam.in, FAM_N, NULL, fam.logp_in,
+                           fam.rest_in, fam.dlogp_out, &fam.out, work, bytes,
+                           &fam.result)
+            : bnfloss_run(&fam.layout, fam.spec, &fam.in, fam.logits,
+                          fam.label, fam.grad, &fam.out, work, bytes, 1,
+                          &fam.result);
+        CHECK(got == BNFLOSS_OK, "%s: status %d", now, (int)got);
+    }
+}
+
+static void family(void)
+{
+    static pages p[ARRAYS + 1];
+    int made = 1;
+
+    for (int k = 0; k <= ARRAYS; k++)
+        made = made && make_room(p + k, 8192);
+    if (!CHECK(made, "mmap"))
+        return;
+    FOR_EACH_ISA(isa)
+        guard_family(p, isa);
+}
+
 int main(void)
 {
     struct sigaction on_fault;
@@ -302,10 +401,12 @@ int main(void)
     sigaction(SIGBUS, &on_fault, NULL);
     for (int b = 0; b < BUFFERS; b++)
         made = made && make_room(room + b, b <= GRAD ? BIG : 4096);
-    if (made)
+    if (made) {
         guard_all();
-    else
+        family();
+    } else {
         test_skip("guard pages: mmap refused");
+    }
     return test_end() && made;
 }
 #else

@@ -1,4 +1,4 @@
-/* The same bits everywhere: one number for a corpus of several thousand rows.
+/* The same bits everywhere: two numbers for a corpus of several thousand rows.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -10,11 +10,17 @@
  * every instruction set, compiler, optimisation level and architecture. So it
  * is made of integers and of exact operations alone.
  *
- * When the bits change on purpose, run this program, put the hash of its last
- * line here, and add a line to the CHANGELOG: users compare bits too. */
+ * The first hash is of BNF, DPO and SFT as they were when they were alone. The
+ * second is of the whole family: every loss with options by chance, several
+ * in one call, the deferred scale, both doors, and the sums that MEAN and
+ * SQUARES take, at every V.
+ *
+ * When the bits change on purpose, run this program, put the hashes of its last
+ * lines here, and add a line to the CHANGELOG: users compare bits too. */
 #define SAME_BITS_HASH UINT64_C(0x0A3ED1138A586AFF)
+#define FAMILY_HASH UINT64_C(0xb02c47188d69a631)
 
-#include "fixture.h"
+#include "family.h"
 
 enum {
     BATCHES = 560, MAX_N = 12, MAX_S = 6, PAD = 9,
@@ -447,9 +453,270 @@ static uint64_t corpus(const char *isa, int64_t *rows)
     return h;
 }
 
+/* ---- The family --------------------------------------------------------- */
+
+enum { FAMILY = 35 * 40 };      /* batches */
+
+/* A NaN that leaves the library is the canonical one. */
+static void add_double(uint64_t *h, double x)
+{
+    uint64_t b;
+
+    memcpy(&b, &x, sizeof b);
+    CHECK(x == x || b == UINT64_C(0x7FF8000000000000), "another NaN: %llx, "
+          "%s", (unsigned long long)b, fam_of(fam.spec[0].kind)->name);
+    hash_add(h, b);
+}
+
+static void add_doubles(uint64_t *h, const double *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        add_double(h, x[i]);
+}
+
+static void add_floats(uint64_t *h, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        hash_add(h, bits_of(x[i]));
+}
+
+static uint64_t hash_family(const void *g)
+{
+    const bnfloss_result *r = &fam.result;
+    const int pairs = fam_pairs(fam.spec[0].kind);
+    uint64_t h = HASH_START;
+
+    hash_add(&h, (uint64_t)r->where);
+    add_double(&h, r->loss);
+    add_double(&h, r->divisor);
+    for (const int64_t *n = &r->tokens; n <= &r->zero_refs; n++)
+        hash_add(&h, (uint64_t)*n);
+    add_doubles(&h, &r->rewards_chosen, 19);
+    add_floats(&h, fam.logp, FAM_N);
+    add_floats(&h, fam.rest, FAM_N);
+    add_floats(&h, fam.entropy, FAM_N);
+    add_floats(&h, fam.log_square, FAM_N);
+    add_floats(&h, fam.dlogp, FAM_N);
+    add_floats(&h, fam.row_loss, FAM_N);
+    add_floats(&h, fam.distance_grad, FAM_S);
+    add_doubles(&h, fam.seq_logp, FAM_S);
+    add_doubles(&h, fam.seq_ratio, FAM_S);
+    add_doubles(&h, fam.seq_loss, pairs ? FAM_P : FAM_S);
+    add_doubles(&h, fam.spec_loss, 1 + fam.spec[0].also);
+    for (int i = 0; i < FAM_N; i++) {
+        hash_add(&h, (uint32_t)fam.argmax[i]);
+        hash_add(&h, fam.out.row_scale ? bits_of(fam.row_scale[i]) : 0);
+    }
+    for (int64_t i = 0; i < FAM_N; i++) {
+        for (int64_t v = 0; v < FAM_V; v++) {
+            const int64_t at = i * fam.layout.grad_stride + v;
+
+            hash_add(&h, fam.layout.grad_type == BNFLOSS_F32
+                             ? ((const uint32_t *)g)[at]
+                             : ((const uint16_t *)g)[at]);
+        }
+    }
+    return h;
+}
+
+static const float capped[] = { 0, 0, 0, 30, 0.75f };
+static const float by[] = { 0, 0, 0.5f, 1.5f };
+
+/* Numbers beyond the ordinary, in every third batch. */
+static void family_extremes(rng *r)
+{
+    const float odd[] = { -HUGE_VALF, 88, -104, 0x1p100f, 0x1p-130f, NAN,
+                          HUGE_VALF, -3000 };
+
+    for (int k = 0; k < 6; k++) {
+        const int64_t i = rng_below(r, FAM_N), s = rng_below(r, 8);
+
+        switch (rng_below(r, 5)) {
+        case 0:  fam_set_logit(i, rng_below(r, FAM_V), odd[s]); break;
+        case 1:  fam_set_logit(i, fam.label[i] < 0 ? 0 : fam.label[i],
+                               odd[s % 5]); break;
+        case 2:  fam.ref[i] = s < 4 ? -HUGE_VALF : s < 6 ? 0x1p-7f : -900;
+                 break;
+        case 3:  for (int64_t j = fam.start[s]; j < fam.start[s + 1]; j++)
+                     fam.label[j] = -3;
+                 break;
+        default: fam.weight[i] = -fam.weight[i]; break;
+        }
+    }
+}
+
+/* Batch number n of the family. Returns whether it may be in place. */
+static int family_make(int n)
+{
+    rng r = { (uint64_t)n * 77 + 5 };
+    const uint32_t kind = (uint32_t)(n % FAM_KINDS) + 1;
+    const int how = n / FAM_KINDS;          /* 0 .. 39 */
+    float z[FAM_N][FAM_V];
+    bnfloss_layout *l = &fam.layout;
+
+    fam_make(kind, (uint64_t)n + 1, how % 2);
+    for (int64_t i = 0; i < FAM_N; i++)
+        for (int64_t v = 0; v < FAM_V; v++)
+            z[i][v] = fam_logit(i, v);
+    l->logits_type = (uint32_t)(how % 3);
+    l->grad_type = how % 4 ? l->logits_type : (uint32_t)(how / 4 % 3);
+    for (int64_t i = 0; i < FAM_N; i++)
+        for (int64_t v = 0; v < FAM_V; v++)
+            fam_set_logit(i, v, z[i][v]);
+    if (l->logits_type == l->grad_type)
+        l->grad_stride = FAM_STRIDE;
+    l->softcap = capped[rng_below(&r, 5)];
+    l->logit_scale = by[rng_below(&r, 4)];
+    l->flags = BNFLOSS_ENTROPY | BNFLOSS_SQUARES
+               | (rng_below(&r, 2) ? (uint32_t)BNFLOSS_MEAN : 0u);
+    fam.out.log_square = fam.log_square;
+    fam_options(&r, fam.spec);
+    if (rng_below(&r, 3) == 0) {
+        fam.spec[0].divisor = BNFLOSS_DIV_GIVEN;
+        fam.spec[0].divisor_value = (double)(1 + rng_below(&r, 90)) / 4;
+    }
+    fam.spec[0].loss_scale = (double)(1 + rng_below(&r, 64)) / 8;
+    fam.spec[0].weight = (double)(rng_below(&r, 9) - 2) / 4;
+    if (how % 5 == 4) {                     /* several */
+        const uint32_t more = 1 + (uint32_t)rng_below(&r, 3);
+
+        for (uint32_t k = 1; k <= more; k++) {
+            fam_also(k, 1 + (uint32_t)rng_below(&r, FAM_KINDS),
+                     (double)k / 2);
+            fam_options(&r, fam.spec + k);
+        }
+    } else if (how % 5 == 3 && !(fam.spec[0].sft_weight > 0
+               && (fam.spec[0].ld_alpha < 1 || kind == BNFLOSS_BMC))) {
+        fam.spec[0].flags |= BNFLOSS_DEFER_SCALE;
+        fam.out.row_scale = fam.row_scale;
+    }
+    if (how % 3 == 0)
+        family_extremes(&r);
+    return l->logits_type == l->grad_type;
+}
+
+/* By logits, in place, on threads, by states; then by log-probabilities. */
+static uint64_t family_ways(int n, const char *isa)
+{
+    const int in_place = family_make(n);
+    uint64_t h;
+
+    CHECK(fam_run(fam.grad, 1) == BNFLOSS_OK, "family batch %d, %s", n,
+          fam_of(fam.spec[0].kind)->name);
+    h = hash_family(fam.grad);
+    CHECK(fam_run(fam.grad, n % 8 ? 1 : n / 8 % 15 + 2) == BNFLOSS_OK
+          && hash_family(fam.grad) == h, "family batch %d, %s: other bits "
+          "with threads (%s)", n, fam_of(fam.spec[0].kind)->name, isa);
+    /* the first stage reads the rows that CHOSEN_ONLY ignores */
+    if (!(fam.spec[0].flags & (BNFLOSS_DEFER_SCALE | BNFLOSS_CHOSEN_ONLY))) {
+        /* a row of weight 0 is read by the first stage alone */
+        fam.label[FAM_WEIGHTLESS] = -1;
+        CHECK(bnfloss_forward(&fam.layout, fam.logits, fam.label, 0, FAM_N,
+                              fam.state, &fam.out, NULL) == BNFLOSS_OK
+              && fam_states() == BNFLOSS_OK
+              && bnfloss_backward(&fam.layout, fam.logits, fam.label, 0,
+                                  FAM_N, fam.state, fam.dlogp_out, fam.grad,
+                                  NULL) == BNFLOSS_OK
+              && hash_family(fam.grad) == h, "family batch %d, %s: other bits"
+              " by stages (%s)", n, fam_of(fam.spec[0].kind)->name, isa);
+    }
+    if (in_place)
+        CHECK(fam_run(fam.logits, 1) == BNFLOSS_OK
+              && hash_family(fam.logits) == h, "family batch %d, %s: other "
+              "bits in place (%s)", n, fam_of(fam.spec[0].kind)->name, isa);
+    fam.out.row_scale = NULL;
+    fam.spec[0].flags &= ~(uint32_t)BNFLOSS_DEFER_SCALE;
+    for (uint32_t k = 0; k <= fam.spec[0].also; k++)
+        if (fam.spec[k].flags & BNFLOSS_WPO)
+            fam.in.log_square = fam.square;
+    CHECK(fam_logps() == BNFLOSS_OK, "family batch %d by logp", n);
+    add_floats(&h, fam.dlogp_out, FAM_N);
+    add_double(&h, fam.result.loss);
+    return h;
+}
+
+/* The sums of MEAN and SQUARES, of the first corpus' rows. */
+static void family_rows(uint64_t *h)
+{
+    static float log_square[MAX_N];
+    int64_t labels[MAX_N];
+    bnfloss_outputs out;
+    way w = { "plainly", 0, 0, 0, 0, 0, 1 };
+    batch b;
+
+    memset(&out, 0, sizeof out);
+    out.struct_size = sizeof out;
+    out.log_square = log_square;
+    for (int number = 0; number < BATCHES; number++) {
+        make_batch(&b, number);
+        b.layout.flags = BNFLOSS_MEAN | BNFLOSS_SQUARES;
+        put_logits(&b, logits, b.V);
+        put_labels(&b, &w, labels);
+        CHECK(bnfloss_forward(&b.layout, logits, labels, 0, b.N, state, &out,
+                              NULL) == BNFLOSS_OK, "forward");
+        for (int64_t i = 0; i < b.N; i++) {
+            hash_double(h, state[i].square);
+            hash_double(h, state[i].shift);
+            hash_double(h, state[i].finite);
+            hash_add(h, bits_of(log_square[i]));
+        }
+    }
+}
+
+/* Rows wider than a chunk and fewer than threads: cut among them. */
+static void family_wide(const char *isa)
+{
+    enum { WIDE = 50001, ROWS = 7 };
+    static float z[ROWS * WIDE], g[2][ROWS * WIDE];
+    static fam_block one;
+    rng r = { 17 };
+
+    for (int64_t k = 0; k < ROWS * WIDE; k++)
+        z[k] = float_of(random_bits(&r, -6, 3));
+    for (int how = 0; how < 4; how++) {
+        for (int t = 0; t < 2; t++) {
+            fam_make(how == 3 ? BNFLOSS_KTO : BNFLOSS_DPO, 1, 0);
+            fam.layout.vocab = WIDE;
+            fam.layout.logits_stride = fam.layout.grad_stride = 0;
+            fam.layout.rows = ROWS;
+            fam.in.sequences = 2;
+            fam.layout.flags = BNFLOSS_MEAN | BNFLOSS_SQUARES;
+            fam.out.log_square = fam.log_square;
+            if (how == 1) {
+                fam.spec[0].flags = BNFLOSS_WPO;
+                fam_also(1, BNFLOSS_BNF, 1);
+            }
+            if (how >= 2) {
+                fam.spec[0].flags = BNFLOSS_DEFER_SCALE;
+                fam.out.row_scale = fam.row_scale;
+            }
+            CHECK(bnfloss_run(&fam.layout, fam.spec, &fam.in, z, fam.label,
+                              g[t], &fam.out, fam.work, sizeof fam.work,
+                              t ? 16 : 1, &fam.result) == BNFLOSS_OK,
+                  "wide rows, %d", how);
+            if (t == 0)
+                memcpy(&one, &fam, sizeof fam);
+        }
+        CHECK(memcmp(&one, &fam, offsetof(fam_block, work)) == 0
+              && memcmp(g[0], g[1], sizeof g[0]) == 0, "wide rows, %d: other "
+              "bits with threads (%s)", how, isa);
+    }
+}
+
+static uint64_t family(const char *isa)
+{
+    uint64_t h = HASH_START;
+
+    for (int n = 0; n < FAMILY; n++)
+        hash_add(&h, family_ways(n, isa));
+    family_rows(&h);
+    family_wide(isa);
+    return h;
+}
+
 int main(void)
 {
-    uint64_t first = 0;
+    uint64_t first = 0, second = 0;
     int64_t rows = 0;
     int failed;
 
@@ -457,17 +724,25 @@ int main(void)
     test_skip("several threads: built without BNFLOSS_OPENMP");
 #endif
     FOR_EACH_ISA(isa) {
-        const uint64_t h = corpus(isa, &rows);
+        const uint64_t h = corpus(isa, &rows), f = family(isa);
 
-        if (first == 0)
+        if (first == 0) {
             first = h;
+            second = f;
+        }
         CHECK(h == first, "hash %016llx on %s", (unsigned long long)h, isa);
+        CHECK(f == second, "the family's hash %016llx on %s",
+              (unsigned long long)f, isa);
     }
     CHECK(rows > 3000, "only %d rows", (int)rows);
     CHECK(first == SAME_BITS_HASH, "hash %016llx, not %016llx: the bits have "
           "changed", (unsigned long long)first,
           (unsigned long long)SAME_BITS_HASH);
+    CHECK(second == FAMILY_HASH, "the family's hash %016llx, not %016llx: the "
+          "bits have changed", (unsigned long long)second,
+          (unsigned long long)FAMILY_HASH);
     failed = test_end();
-    printf("hash %016llx\n", (unsigned long long)first);
+    printf("hash %016llx\nfamily %016llx\n", (unsigned long long)first,
+           (unsigned long long)second);
     return failed;
 }

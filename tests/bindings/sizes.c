@@ -5,9 +5,11 @@
 
 int main(void)
 {
-    printf("layout %d\nspec %d\ninputs %d\nrow %d\noutputs %d\nresult %d\n",
+    printf("layout %d\nspec %d\ninputs %d\nrow %d\noutputs %d\nresult %d\n"
+           "shifts %d\n",
            (int)sizeof(bnfloss_layout), (int)sizeof(bnfloss_spec),
            (int)sizeof(bnfloss_inputs), (int)sizeof(bnfloss_row),
-           (int)sizeof(bnfloss_outputs), (int)sizeof(bnfloss_result));
+           (int)sizeof(bnfloss_outputs), (int)sizeof(bnfloss_result),
+           (int)sizeof(bnfloss_shifts));
     return 0;
 }

@@ -1,4 +1,4 @@
-"""bnfloss through ctypes: the structs, and BNF against plain Python.
+"""bnfloss through ctypes: the structs, BNF, SimPO and KTO against plain Python.
 
     test_python.py LIBRARY INCLUDE_FOLDER
 """
@@ -29,32 +29,51 @@ Layout = struct(
                 " vocab_total"))
 Spec = struct(
     "bnfloss_spec",
-    (c.c_uint32, "struct_size kind token_norm divisor flags"),
-    (c.c_float, "beta flip_prob eps"),
-    (c.c_double, "divisor_value loss_scale"))
+    (c.c_uint32, "struct_size kind token_norm divisor flags also"),
+    (c.c_double, "weight divisor_value loss_scale"),
+    (c.c_float, "beta flip_prob eps gamma alpha penalty tau tau_max rho cap"
+                " desirable_weight undesirable_weight sft_weight"),
+    (c.c_uint32, "sft_norm"), (c.c_float, "ld_alpha"),
+    (c.c_uint32, "f_divergence"), (c.c_float, "f_alpha"),
+    (c.c_uint32, "reserved"))
 Inputs = struct(
     "bnfloss_inputs",
     (c.c_uint32, "struct_size pairing"), (c.c_int64, "sequences"),
     (i64p, "seq_start"), (c.POINTER(c.c_int8), "side"),
-    (f32p, "ref_logp row_weight"))
+    (f32p, "ref_logp row_weight seq_weight pair_weight pair_scale pair_margin"
+           " soft_label distance"),
+    (c.POINTER(c.c_uint8), "row_mask"), (f32p, "log_square"),
+    (f64p, "mismatched"), (c.c_int64, "mismatches"),
+    (c.c_double, "kl shift_mean shift_count"))
 Row = struct(
     "bnfloss_row",
     (c.c_double, "leader sum dot label shift finite"),
     (c.c_int64, "leader_id label_id"), (c.c_float, "label_smoothing z_loss"),
-    (c.c_uint32, "flags"), (c.c_uint32 * 3, "reserved"))
+    (c.c_uint32, "flags reserved"), (c.c_double, "square"))
 Outputs = struct(
     "bnfloss_outputs",
-    (c.c_uint32, "struct_size reserved"), (f32p, "logp rest entropy"),
-    (i32p, "argmax"), (f32p, "dlogp row_loss"), (f64p, "seq_logp seq_loss"))
+    (c.c_uint32, "struct_size reserved"),
+    (f32p, "logp rest entropy log_square"), (i32p, "argmax"),
+    (f32p, "dlogp row_loss row_scale"),
+    (f64p, "seq_logp seq_ratio seq_loss"), (f32p, "distance_grad"),
+    (f64p, "spec_loss"))
 Result = struct(
     "bnfloss_result",
     (c.c_uint32, "struct_size reserved"), (c.c_int64, "where"),
     (c.c_double, "loss divisor"),
-    (c.c_int64, "tokens sequences pairs empty_sequences nan_rows nan_pairs"
-                " clamped_logps zero_refs"),
+    (c.c_int64, "tokens sequences pairs empty_sequences skipped_pairs nan_rows"
+                " nan_pairs clamped_logps zero_refs"),
     (c.c_double, "rewards_chosen rewards_rejected rewards_margins"
-                 " rewards_accuracies logps_chosen logps_rejected entropy"
-                 " token_accuracy bnf_coefficient bnf_full_share"))
+                 " rewards_accuracies logps_chosen logps_rejected"
+                 " logps_mean_chosen logps_mean_rejected logits_chosen"
+                 " logits_rejected entropy token_accuracy z_loss sft_loss"
+                 " bnf_coefficient bnf_full_share kl shift shift_count"))
+Shifts = struct(
+    "bnfloss_shifts",
+    (c.c_uint32, "struct_size reserved"), (c.c_int64, "where"),
+    (c.c_double, "logp_chosen logp_rejected logit_chosen logit_rejected"
+                 " centred_chosen centred_rejected logp_gini_chosen"
+                 " logp_gini_rejected logit_gini_chosen logit_gini_rejected"))
 BNF, NULL, LABEL = 1, 1, 9      # a kind, two errors
 
 passed = failed = 0
@@ -74,7 +93,7 @@ def sized(kind, **values):
 
 def check_structs(include):
     """Every size and offset, against a C program made from the classes."""
-    kinds = [Layout, Spec, Inputs, Row, Outputs, Result]
+    kinds = [Layout, Spec, Inputs, Row, Outputs, Result, Shifts]
     lines, mine = [], []
     for k in kinds:
         lines.append('printf("%%d\\n", (int)sizeof(%s));' % k.__name__)
@@ -190,6 +209,75 @@ def check_bnf(lib, V, stride, make):
               "V %d row %d: the padding has changed" % (V, i))
 
 
+def check_names(lib):
+    """Kinds run from 1 without a gap, and names go back and forth."""
+    names = []
+    while lib.bnfloss_kind_name(len(names) + 1) is not None:
+        names.append(lib.bnfloss_kind_name(len(names) + 1))
+    check(len(names) == 35 and len(set(names)) == 35, "35 names: %r" % names)
+    for k, name in enumerate(names, 1):
+        check(lib.bnfloss_kind_from_name(name) == k, name)
+    check(lib.bnfloss_kind_from_name(b"sigmoid") == 2, "an alias")
+    check(lib.bnfloss_kind_from_name(b"nothing") == 0
+          and lib.bnfloss_kind_from_name(None) == 0, "no name")
+
+
+def check_by_logp(lib, name, pairing, formula, **given):
+    """A loss of log-probabilities. formula(spec, sums, means, ratios) gives
+    each sequence's share of the loss and its dL/dl."""
+    rng = random.Random(name)
+    start, side = [0, 3, 7, 9, 14], [1, -1, 1, -1]
+    N, S = start[-1], len(side)
+    logp = (c.c_float * N)(*(-rng.expovariate(0.5) for _ in range(N)))
+    ref = (c.c_float * N)(*(-rng.expovariate(0.5) for _ in range(N)))
+    dlogp = (c.c_float * N)()
+    inputs = sized(Inputs, pairing=pairing, sequences=S,
+                   seq_start=(c.c_int64 * (S + 1))(*start),
+                   side=(c.c_int8 * S)(*side), ref_logp=ref, **given)
+    spec, size, result = Spec(), c.c_uint64(), sized(Result)
+    lib.bnfloss_spec_init(c.byref(spec),
+                          lib.bnfloss_kind_from_name(name.encode()))
+    lib.bnfloss_workspace(None, c.byref(spec), N, S, c.byref(size))
+    status = lib.bnfloss_loss(
+        c.byref(spec), c.byref(inputs), N, None, logp, None, dlogp, None,
+        c.create_string_buffer(size.value), size, c.byref(result))
+    check(status == 0, "%s: status %d" % (name, status))
+    rows = [range(a, b) for a, b in zip(start, start[1:])]
+    loss, slopes = formula(spec, [sum(logp[i] for i in r) for r in rows],
+                           [sum(logp[i] for i in r) / len(r) for r in rows],
+                           [sum(logp[i] - ref[i] for i in r) for r in rows])
+    check(abs(result.loss - loss) < 1e-12, "%s: loss %.15g for %.15g"
+          % (name, result.loss, loss))
+    for r, slope in zip(rows, slopes):
+        for i in r:
+            check(abs(dlogp[i] - slope) <= 2.0 ** -23 * abs(slope),
+                  "%s: dlogp %.9g for %.9g" % (name, dlogp[i], slope))
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def simpo(spec, sums, means, ratios):
+    loss, slopes = 0, []
+    for k in 0, 2:
+        u = spec.beta * (means[k] - means[k + 1]) - spec.gamma
+        loss += -math.log(sigmoid(u)) / 2
+        for s, n in (k, -1), (k + 1, 1):
+            slopes.append(n * spec.beta * sigmoid(-u) / 2 * means[s] / sums[s])
+    return loss, slopes
+
+
+def kto(spec, sums, means, ratios):
+    loss, slopes = 0, []
+    for s, a in enumerate(ratios):
+        side = -1 if s % 2 else 1
+        p = sigmoid(side * spec.beta * (a - 0.5))
+        loss += (1 - p) / 4
+        slopes.append(-side * spec.beta * p * (1 - p) / 4)
+    return loss, slopes
+
+
 def plain(array):
     return array, lambda: list(array)
 
@@ -208,7 +296,16 @@ lib.bnfloss_workspace.argtypes = [c.c_void_p] * 2 + [c.c_int64] * 2 + [
     c.c_void_p]
 lib.bnfloss_run.argtypes = [c.c_void_p] * 8 + [c.c_uint64, c.c_int32,
                                                c.c_void_p]
+lib.bnfloss_loss.argtypes = [c.c_void_p] * 2 + [c.c_int64] + [
+    c.c_void_p] * 6 + [c.c_uint64, c.c_void_p]
+lib.bnfloss_kind_name.argtypes = [c.c_uint32]
+lib.bnfloss_kind_name.restype = c.c_char_p
+lib.bnfloss_kind_from_name.argtypes = [c.c_char_p]
+lib.bnfloss_kind_from_name.restype = c.c_uint32
 check_structs(sys.argv[2])
+check_names(lib)
+check_by_logp(lib, "simpo", 1, simpo)
+check_by_logp(lib, "kto", 0, kto, kl=0.5)
 check(lib.bnfloss_version().count(b".") == 2, "version")
 check(lib.bnfloss_status_string(0) == b"ok", "status string")
 for V, stride in (2, 2), (3, 8), (65, 65), (257, 260):

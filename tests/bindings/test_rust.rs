@@ -35,11 +35,16 @@ struct Spec {
     token_norm: u32,
     divisor: u32,
     flags: u32,
-    beta: f32,
-    flip_prob: f32,
-    eps: f32,
+    also: u32,
+    weight: f64,
     divisor_value: f64,
     loss_scale: f64,
+    numbers: [f32; 13], // beta .. sft_weight
+    sft_norm: u32,
+    ld_alpha: f32,
+    f_divergence: u32,
+    f_alpha: f32,
+    reserved: u32,
 }
 
 #[repr(C)]
@@ -51,6 +56,14 @@ struct Inputs {
     side: *const i8,
     ref_logp: *const f32,
     row_weight: *const f32,
+    of_sequences: [*const f32; 6], // seq_weight .. distance
+    row_mask: *const u8,
+    log_square: *const f32,
+    mismatched: *const f64,
+    mismatches: i64,
+    kl: f64,
+    shift_mean: f64,
+    shift_count: f64,
 }
 
 #[repr(C)]
@@ -61,7 +74,8 @@ struct Row {
     label_smoothing: f32,
     z_loss: f32,
     flags: u32,
-    reserved: [u32; 3],
+    reserved: u32,
+    square: f64,
 }
 
 #[repr(C)]
@@ -71,11 +85,16 @@ struct Outputs {
     logp: *mut f32,
     rest: *mut f32,
     entropy: *mut f32,
+    log_square: *mut f32,
     argmax: *mut i32,
     dlogp: *mut f32,
     row_loss: *mut f32,
+    row_scale: *mut f32,
     seq_logp: *mut f64,
+    seq_ratio: *mut f64,
     seq_loss: *mut f64,
+    distance_grad: *mut f32,
+    spec_loss: *mut f64,
 }
 
 #[repr(C)]
@@ -89,16 +108,27 @@ struct Outcome {
     sequences: i64,
     pairs: i64,
     empty_sequences: i64,
+    skipped_pairs: i64,
     nan_rows: i64,
     nan_pairs: i64,
     clamped_logps: i64,
     zero_refs: i64,
-    metrics: [f64; 10], // rewards_chosen .. bnf_full_share
+    metrics: [f64; 19], // rewards_chosen .. shift_count
+}
+
+#[repr(C)]
+struct Shifts {
+    struct_size: u32,
+    reserved: u32,
+    location: i64,
+    shifts: [f64; 10], // logp_chosen .. logit_gini_rejected
 }
 
 extern "C" {
     fn bnfloss_version() -> *const c_char;
     fn bnfloss_status_string(status: u32) -> *const c_char;
+    fn bnfloss_kind_from_name(name: *const c_char) -> u32;
+    fn bnfloss_kind_name(kind: u32) -> *const c_char;
     fn bnfloss_spec_init(spec: *mut Spec, kind: u32);
     fn bnfloss_workspace(
         layout: *const Layout,
@@ -160,6 +190,7 @@ fn main() {
     println!("row {}", size_of::<Row>());
     println!("outputs {}", size_of::<Outputs>());
     println!("result {}", size_of::<Outcome>());
+    println!("shifts {}", size_of::<Shifts>());
 
     // All-zero bytes are a value of each of these.
     let mut layout: Layout = unsafe { std::mem::zeroed() };
@@ -177,6 +208,14 @@ fn main() {
         side: side.as_ptr(),
         ref_logp: ref_logp.as_ptr(),
         row_weight: null(),
+        of_sequences: [null(); 6],
+        row_mask: null(),
+        log_square: null(),
+        mismatched: null(),
+        mismatches: 0,
+        kl: 0.0,
+        shift_mean: 0.0,
+        shift_count: 0.0,
     };
     result.struct_size = size_of::<Outcome>() as u32;
 
@@ -184,6 +223,17 @@ fn main() {
     unsafe { bnfloss_spec_init(&mut spec, BNF) };
     assert_eq!(spec.struct_size as usize, size_of::<Spec>());
     assert_eq!((spec.divisor_value, spec.loss_scale), (1.0, 1.0));
+    assert_eq!((spec.weight, spec.also, spec.reserved), (1.0, 0, 0));
+    for kind in 1..=35 {
+        let name = unsafe { bnfloss_kind_name(kind) };
+        assert_eq!(unsafe { bnfloss_kind_from_name(name) }, kind);
+    }
+    assert_eq!(text(unsafe { bnfloss_kind_name(32) }), "kto");
+    assert!(unsafe { bnfloss_kind_name(36) }.is_null());
+    let mut kto: Spec = unsafe { std::mem::zeroed() };
+    unsafe { bnfloss_spec_init(&mut kto, 32) };
+    assert_eq!((kto.numbers[0], kto.numbers[10], kto.numbers[11]),
+        (0.1, 1.0, 1.0)); // beta, both weights
     let status =
         unsafe { bnfloss_workspace(&layout, &spec, 0, S as i64, &mut bytes) };
     assert_eq!(status, 0);
@@ -223,7 +273,7 @@ fn main() {
     }
     assert!((result.loss - loss).abs() < 1e-6, "loss {}", result.loss);
     assert_eq!((result.tokens, result.sequences, result.location), (5, 2, -1));
-    assert_eq!(result.metrics[9], full as f64 / 5.0); // bnf_full_share
+    assert_eq!(result.metrics[15], full as f64 / 5.0); // bnf_full_share
     assert_eq!(text(unsafe { bnfloss_status_string(0) }), "ok");
     assert_eq!(text(unsafe { bnfloss_version() }).split('.').count(), 3);
 }
