@@ -193,7 +193,9 @@ static void check_gradient(const call *c, int64_t i)
                                                   ? c->layout.logit_scale : 1;
     const double q = -expm1((double)c->outputs.logp[i]);
     const double ls = (double)c->layout.label_smoothing;
-    const double dust = (double)(c->V + 1) * 0x1p-124;
+    /* flushed gradients; and a logp that a float has no room for */
+    const double dust = (double)(c->V + 1) * 0x1p-124
+                        + fabs(d) * scale * 0x1p-140;
     const int64_t y = label_of(c, i);
     double sum = 0;
 

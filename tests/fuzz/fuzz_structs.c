@@ -36,7 +36,7 @@ typedef struct doors {
 static float logits[ROWS * COLS], dlogp[ROWS], ref[ROWS], weight[ROWS];
 static int64_t labels[ROWS];        /* read as either type */
 static int64_t seq_start[SEQS + 1] = { 0, 1, 2, 3, 4 };
-static int8_t side[SEQS] = { 1, -1, 1, -1 };
+static int8_t side[SEQS + 1] = { 1, -1, 1, -1, 1 };   /* any address is one */
 static bnfloss_row other[ROWS];
 
 /* ---- From bytes --------------------------------------------------------- */
