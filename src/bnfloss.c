@@ -4,7 +4,7 @@
  *
  * Three floors. A line that needs the SIMD lanes belongs to kernels/, one
  * that needs the rows around it to rows/, one that needs only numbers to
- * losses/. No floor calls a floor above it; api.c is the door.
+ * losses/. No floor calls a floor above it; door/ lets the caller in.
  */
 #include "../include/bnfloss.h"
 
@@ -47,7 +47,12 @@
 #include "rows/sweep.c"
 
 /* the door */
-#include "check.c"
-#include "api.c"
+#include "door/names.c"     /* of errors and losses, and their defaults */
+#include "door/check.c"     /* everything that can be wrong with buffers, */
+#include "door/check_loss.c" /* and with a loss and its inputs */
+#include "door/stages.c"    /* forward, merge, outputs, backward */
+#include "door/loss.c"      /* workspace, loss, run */
+#include "door/shifts.c"
+#include "door/selftest.c"  /* the library's test of the machine */
 
 #include "precise_end.h"    /* closes what precise.h opened */

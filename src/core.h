@@ -75,7 +75,7 @@ static int bn_same_text(const char *a, const char *b)
     return *a == *b;
 }
 
-/* A caller's layout after api.c has checked it and resolved every default. */
+/* A caller's layout after the door has checked it and resolved every default. */
 typedef struct bn_view {
     uint32_t logits_type, grad_type, label_type;
     int accumulate, entropy, mean, squares;

@@ -264,7 +264,13 @@ static void try_output(const char *file)
 int main(int argc, char **argv)
 {
     static struct run run;
+    const char *isa;
     read_options(&run.o, argc, argv);
+    if (bnfloss_selftest(&isa) != BNFLOSS_OK) {
+        fprintf(stderr, "align: this build of bnfloss computes other bits than "
+                "it should (%s)\n", isa ? isa : "a loss");
+        return 1;
+    }
     read_text(&run.text, run.o.text);
     read_pairs(&run.pairs, run.o.pairs);
     try_output(run.o.out);

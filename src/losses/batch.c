@@ -31,7 +31,8 @@ static double bn_total_of(const bn_total *t)
 }
 
 enum { BN_VALID = 1, BN_NAN_ROW = 2, BN_HIT = 4, BN_CLAMPED = 8,
-       BN_ZERO_REF = 16, BN_ENTROPY = 32, BN_HIT_KNOWN = 64, BN_MEAN = 128 };
+       BN_ZERO_REF = 16, BN_ENTROPY = 32, BN_HIT_KNOWN = 64, BN_MEAN = 128,
+       BN_Z_LOSS = 256 };
 
 /* What the batch has to remember of a row. */
 typedef struct bn_term {
@@ -218,6 +219,10 @@ static void bn_batch_tokens(bn_batch *b, int64_t *shortest)
  * for tokens beyond the pair's shorter response. */
 static void bn_batch_factors(bn_batch *b)
 {
+    float unused;
+    const double tail = bn_takes(b->loss, BN_LD_ALPHA, &unused)
+                            ? (double)b->spec->ld_alpha : 1;
+
     for (int64_t s = 0; s < b->S; s++) {
         const int64_t end = bn_seq_begin(b, s + 1);
         int64_t shorter = b->seq[s].n, k = 0;
@@ -231,7 +236,7 @@ static void bn_batch_factors(bn_batch *b)
             if (!(b->term[i].flags & BN_VALID))
                 continue;
             k++;
-            b->term[i].slope = k > shorter ? (double)b->spec->ld_alpha : 1;
+            b->term[i].slope = k > shorter ? tail : 1;
         }
     }
 }
@@ -310,7 +315,10 @@ static void bn_sft_term(const bnfloss_spec *spec, const bn_token *t,
     term->value = bn_sft_smoothed(t, (double)x->label_smoothing,
                                   (double)x->z_loss,
                                   bn_row_mean_gap(x, t->logp), lse);
-    term->extra = x->z_loss > 0 ? (double)x->z_loss * lse * lse : 0;
+    if (x->z_loss > 0) {
+        term->extra = (double)x->z_loss * lse * lse;
+        term->flags |= BN_Z_LOSS;
+    }
 }
 
 /* Fills in a valid row's term. x: the row it comes from, or NULL where only
@@ -361,7 +369,9 @@ static double bn_dlogp(const bn_batch *b, const bn_seq *q, int64_t i)
 
     if (!(term->flags & BN_VALID))
         return 0;
-    d = q->scale * (w * term->slope);
+    /* a sequence of weight 0 gives 0, whatever is in it */
+    d = q->scale == 0 && bn_is_nan(term->slope) ? 0
+                                                : q->scale * (w * term->slope);
     return q->plain != 0 ? d + q->plain * w : d;
 }
 
@@ -415,7 +425,7 @@ static void bn_seq_sum(const bn_batch *b, int64_t s)
         bn_add(&ratio, f == fr ? f * (t->logp - ref) : f * t->logp - fr * ref);
     }
     q->logp = bn_total_of(&logp);
-    q->loss = q->norm * bn_total_of(&value);
+    q->loss = q->norm * (q->norm != 0 ? bn_total_of(&value) : 0);
     q->l = bn_total_of(&l);
     q->r = bn_total_of(&r);
     q->ratio = bn_total_of(&ratio);

@@ -13,8 +13,9 @@ typedef struct bn_margin {
 typedef bn_margin bn_margin_fn(const bn_numbers *k, const bn_response *w,
                                const bn_response *x);
 
-/* f'(e^x) of an f-divergence (arXiv 2309.16240) and its slope in x;
- * additive constants are such that f'(1) = 0 where expm1 gives it for free. */
+/* f'(e^x) of an f-divergence (arXiv 2309.16240) and its slope in x. Constants
+ * are such that it is 0 at 0: a policy that is the reference has margin 0,
+ * also where a and b are divided by different lengths. */
 static real bn_divergence(const bn_numbers *k, real x, real *slope)
 {
     const real c = k->order - 1;
@@ -25,7 +26,7 @@ static real bn_divergence(const bn_numbers *k, real x, real *slope)
         return -R_EXPM1(-x);
     case BNFLOSS_JS_DIVERGENCE:
         *slope = bn_sigmoid(-x);
-        return -bn_softplus(-x);
+        return R_LN2 - bn_softplus(-x);
     case BNFLOSS_ALPHA_DIVERGENCE:
         if (c > -1e-6 && c < 1e-6)
             break;                          /* its limit, and TRL's rule */

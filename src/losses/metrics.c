@@ -3,7 +3,7 @@
 static void bn_token_metrics(const bn_batch *b, bnfloss_result *result)
 {
     bn_total entropy = { 0, 0 }, g = { 0, 0 }, z_loss = { 0, 0 };
-    int64_t hits = 0, full = 0, entropies = 0, known = 0;
+    int64_t hits = 0, full = 0, entropies = 0, known = 0, z_losses = 0;
 
     for (int64_t i = 0; i < b->N; i++) {
         const bn_term *t = b->term + i;
@@ -17,7 +17,10 @@ static void bn_token_metrics(const bn_batch *b, bnfloss_result *result)
         known += (t->flags & BN_HIT_KNOWN) != 0;
         full += t->slope == -1;
         bn_add(&g, -t->slope);
-        bn_add(&z_loss, t->extra);
+        if (t->flags & BN_Z_LOSS) {
+            z_losses++;
+            bn_add(&z_loss, t->extra);
+        }
         if (t->flags & BN_ENTROPY) {
             entropies++;
             bn_add(&entropy, t->entropy);
@@ -25,8 +28,7 @@ static void bn_token_metrics(const bn_batch *b, bnfloss_result *result)
     }
     result->token_accuracy = known > 0 ? (double)hits / (double)known : BN_NAN;
     result->entropy = bn_mean(&entropy, entropies);
-    if (b->spec->kind == BNFLOSS_SFT && known > 0)
-        result->z_loss = bn_mean(&z_loss, b->tokens);
+    result->z_loss = bn_mean(&z_loss, z_losses);
     if (b->spec->kind == BNFLOSS_BNF) {
         result->bnf_coefficient = bn_mean(&g, b->tokens);
         result->bnf_full_share = b->tokens > 0

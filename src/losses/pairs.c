@@ -266,7 +266,7 @@ static void bn_batch_alone(bn_batch *b, bn_total *loss, double *seq_loss,
         bn_seq *q = b->seq + s;
         double value = 0, dl = 0;
 
-        if (q->n > 0) {
+        if (q->n > 0 && q->norm != 0) {
             value = q->norm * b->loss->alone(&b->numbers, &y, bn_side(b, s),
                                              &dl);
             if (bn_is_nan(value))

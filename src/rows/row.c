@@ -34,9 +34,8 @@ typedef struct bn_sweep {
     int general;
 } bn_sweep;
 
-static bn_sweep bn_sweep_of(const bn_view *w)
+static bn_sweep bn_sweep_with(const bn_view *w, const bn_kernels *k)
 {
-    const bn_kernels *k = bn_kernels_get();
     bn_sweep s;
 
     s.view = w;
@@ -50,6 +49,11 @@ static bn_sweep bn_sweep_of(const bn_view *w)
     s.forward_twice = k->forward[BN_GENERAL];
     s.backward = k->backward;
     return s;
+}
+
+static bn_sweep bn_sweep_of(const bn_view *w)
+{
+    return bn_sweep_with(w, bn_kernels_get());
 }
 
 static const void *bn_at(uint32_t type, const void *p, int64_t i)

@@ -1,0 +1,166 @@
+/* The library's test of the compiler that built it and the CPU that it runs
+ * on: a small corpus through every kernel that this CPU has, and through
+ * every loss, and one hash of all the bits that come out. It needs no memory
+ * but a few KiB of stack and takes a few milliseconds. */
+
+#define BN_SELF_HASH UINT64_C(0xB82BF32FCEED7A41)
+
+enum { BN_SELF_ROWS = 300, BN_SELF_VOCAB = 256 };
+
+typedef struct bn_self {
+    uint64_t hash, seed;
+    float z[BN_SELF_VOCAB], grad[BN_SELF_VOCAB];
+} bn_self;
+
+/* FNV-1a, over words. */
+static void bn_self_add(bn_self *t, uint64_t x)
+{
+    t->hash = (t->hash ^ x) * UINT64_C(0x100000001B3);
+}
+
+static void bn_self_add_double(bn_self *t, double x)
+{
+    bn_self_add(t, bn_bits64_of(bn_canonical(x)));
+}
+
+/* xorshift64 (Marsaglia 2003): the next number below n. */
+static int64_t bn_self_random(bn_self *t, int64_t n)
+{
+    t->seed ^= t->seed << 13;
+    t->seed ^= t->seed >> 7;
+    t->seed ^= t->seed << 17;
+    return (int64_t)((t->seed >> 11) % (uint64_t)n);
+}
+
+/* Row number i: ordinary logits, and now and then some that are not. */
+static void bn_self_logits(bn_self *t, int64_t i, const bn_view *w)
+{
+    static const float odd[] = { 88, -104, 1e-40f, -1e30f, 3e4f, 0 };
+
+    for (int64_t j = 0; j < w->vocab; j++) {
+        float x = (float)(bn_self_random(t, 1 << 16) - (1 << 15)) / 2048;
+
+        if (i % 5 == 4 && bn_self_random(t, 8) == 0)
+            x = odd[bn_self_random(t, 6)];
+        if (i % 7 == 6 && bn_self_random(t, 4) == 0)
+            x = -BN_INF_F32;
+        if (i % 100 == 99 && j == w->vocab / 2)
+            x = BN_NAN_F32;
+        bn_put(w->logits_type, t->z, j, x);
+    }
+}
+
+/* Row i's layout: widths up to 256, every type, every option. */
+static bn_view bn_self_view(int64_t i)
+{
+    bn_view w;
+
+    memset(&w, 0, sizeof w);
+    w.logits_type = w.grad_type = (uint32_t)(i % 3);
+    w.rows = 1;
+    w.vocab = w.vocab_total = w.logits_stride = w.grad_stride = w.grad_cols
+        = 1 + i * 37 % (i % 4 ? 64 : BN_SELF_VOCAB);
+    w.scale = i % 4 == 1 ? 0.75f : 1;
+    w.softcap = i % 4 == 2 ? 30 : 0;
+    w.smoothing = i % 4 == 3 ? 0.125f : 0;
+    w.z_loss = i % 8 == 3 ? 0.0625f : 0;
+    w.mean = w.smoothing > 0;
+    w.entropy = i % 2 == 0;
+    w.squares = i % 6 == 0;
+    return w;
+}
+
+static void bn_self_row(bn_self *t, int64_t i, const bn_kernels *kernels)
+{
+    const bn_view w = bn_self_view(i);
+    const bn_sweep sweep = bn_sweep_with(&w, kernels);
+    const int64_t label = bn_self_random(t, w.vocab);
+    bnfloss_row x;
+
+    bn_self_logits(t, i, &w);
+    bn_row_forward(&sweep, t->z, label, 0, &x);
+    bn_row_backward(&sweep, &x, -0.5f, t->z, t->grad, 0);
+    bn_self_add_double(t, x.leader);
+    bn_self_add_double(t, x.sum);
+    bn_self_add_double(t, x.dot);
+    bn_self_add_double(t, x.label);
+    bn_self_add_double(t, x.shift);
+    bn_self_add_double(t, x.square);
+    bn_self_add(t, (uint64_t)x.leader_id);
+    for (int64_t j = 0; j < w.vocab; j++)
+        bn_self_add(t, bn_bits_of(bn_canonical_f32(
+            (double)bn_get(w.grad_type, t->grad, j))));
+}
+
+/* Two pairs of 3, 2, 1 and 2 tokens through one loss. */
+static void bn_self_loss(bn_self *t, uint32_t kind)
+{
+    static const int64_t start[] = { 0, 3, 5, 6, 8 };
+    static const uint8_t mask[] = { 1, 0, 1, 0, 1, 1, 0, 1 };
+    static const float soft[] = { 0.75f, 0.5f };
+    static const float distance[] = { 0.5f, 1, 0.25f, 2 };
+    static const float certain[] = { 0.5f, 1 };
+    const unsigned traits = bn_loss_of(kind)->traits;
+    float logp[8], ref[8], dlogp[8];
+    bnfloss_result r;
+    bnfloss_inputs in;
+    bnfloss_spec spec;
+    uint64_t work[160];
+
+    for (int i = 0; i < 8; i++) {
+        logp[i] = -(float)bn_self_random(t, 1 << 12) / 1024;
+        ref[i] = -(float)bn_self_random(t, 1 << 12) / 1024;
+    }
+    memset(&r, 0, sizeof r);
+    memset(&in, 0, sizeof in);
+    r.struct_size = sizeof r;
+    in.struct_size = sizeof in;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 4;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    in.row_mask = traits & BN_MASK ? mask : NULL;
+    in.soft_label = traits & BN_SOFT ? soft : NULL;
+    in.distance = traits & BN_DISTANCE ? distance : NULL;
+    in.pair_weight = traits & BN_CERTAINTY ? certain : NULL;
+    bnfloss_spec_init(&spec, kind);
+    bn_self_add(t, bnfloss_loss(&spec, &in, 8, NULL, logp, NULL, dlogp, NULL,
+                                work, sizeof work, &r));
+    bn_self_add_double(t, r.loss);
+    for (int i = 0; i < 8; i++)
+        bn_self_add(t, bn_bits_of(dlogp[i]));
+}
+
+/* The hash of everything with these kernels. */
+BN_NOINLINE static uint64_t bn_self_hash(const bn_kernels *kernels)
+{
+    bn_self t;
+
+    t.hash = UINT64_C(0xCBF29CE484222325);
+    t.seed = 1;
+    for (int64_t i = 0; i < BN_SELF_ROWS; i++)
+        bn_self_row(&t, i, kernels);
+    for (uint32_t kind = 1; kind <= BN_KINDS; kind++)
+        bn_self_loss(&t, kind);
+    return t.hash;
+}
+
+bnfloss_status bnfloss_selftest(const char **isa)
+{
+    const bn_kernels *list[4];
+    bnfloss_status status = BNFLOSS_OK;
+    const bn_env env = bn_env_enter();
+
+    if (isa)
+        *isa = NULL;
+    bn_kernels_here(list);
+    for (int k = 0; list[k] && status == BNFLOSS_OK; k++) {
+        if (bn_self_hash(list[k]) == BN_SELF_HASH)
+            continue;
+        status = BNFLOSS_E_SELFTEST;
+        if (isa)
+            *isa = list[k]->name;
+    }
+    bn_env_leave(env);
+    return status;
+}

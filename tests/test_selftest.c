@@ -1,0 +1,64 @@
+/* The library's own check of a machine: it passes here, and fails where a
+ * single kernel is off by a single bit.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "../src/bnfloss.c"
+#include "test.h"
+
+#include <fenv.h>
+
+static const bn_kernels *honest;
+
+/* One bit of one element, in rows of 40 and more. */
+static void crooked_backward(const bn_chunk *chunk, const bn_coefficients *k,
+                             const bn_map *map)
+{
+    float g;
+
+    honest->backward[0](chunk, k, map);
+    if (chunk->n < 40 || chunk->grad_type != BNFLOSS_F32)
+        return;
+    memcpy(&g, (char *)chunk->grad + 36 * sizeof g, sizeof g);
+    g = bn_float_of(bn_bits_of(g) ^ 1);
+    memcpy((char *)chunk->grad + 36 * sizeof g, &g, sizeof g);
+}
+
+static void crooked_forward(const bn_chunk *chunk, const bn_map *map,
+                            bnfloss_row *x)
+{
+    honest->forward[BN_DOT](chunk, map, x);
+    x->dot = bn_double_of(bn_bits64_of(x->dot) ^ 1);
+}
+
+int main(void)
+{
+    const bn_kernels *list[4];
+    const char *isa = "unset";
+
+    bn_kernels_here(list);
+    CHECK(bnfloss_selftest(&isa) == BNFLOSS_OK && !isa, "selftest: %s",
+          isa ? isa : "a loss");
+    CHECK(bnfloss_selftest(NULL) == BNFLOSS_OK, "without a name");
+    for (int i = 0; list[i]; i++) {
+        bn_kernels k = *list[i];
+
+        honest = list[i];
+        CHECK(bn_self_hash(&k) == BN_SELF_HASH, "%s", k.name);
+        k.backward[0] = crooked_backward;
+        CHECK(bn_self_hash(&k) != BN_SELF_HASH, "backward of %s", k.name);
+        k = *list[i];
+        k.forward[BN_DOT] = crooked_forward;
+        CHECK(bn_self_hash(&k) != BN_SELF_HASH, "forward of %s", k.name);
+        k = *list[i];
+        k.forward[BN_GENERAL] = k.forward[BN_PLAIN];
+        CHECK(bn_self_hash(&k) != BN_SELF_HASH, "general of %s", k.name);
+        k = *list[i];
+        k.backward[1] = k.backward[0];
+        CHECK(bn_self_hash(&k) != BN_SELF_HASH, "general of %s", k.name);
+    }
+    /* whatever the caller rounds like */
+    fesetround(FE_UPWARD);
+    CHECK(bnfloss_selftest(NULL) == BNFLOSS_OK, "rounding upwards");
+    fesetround(FE_TONEAREST);
+    return test_end();
+}
