@@ -4,8 +4,8 @@
     tests/proof/mutate.py [--minutes M] [--sample N] [--kernels N] [--seed S]
 
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
-statements, swapped arguments. Every mutant of src/losses, src/rows, src/api.c
-and src/check.c, or a seeded sample of them, meets a quick suite until a test
+statements, swapped arguments. Every mutant of src/losses, src/rows and
+src/door, or a seeded sample of them, meets a quick suite until a test
 fails; of src/kernels a sample of its own. Outcomes are kept by content in
 build-proof/mutation.tsv, so that a run can be stopped and taken up again.
 
@@ -288,7 +288,7 @@ def read_survivors():
 
 def sources(kernels):
     patterns = (['kernels/*.[ch]'] if kernels else
-                ['losses/*.[ch]', 'rows/*.c', 'api.c', 'check.c'])
+                ['losses/*.[ch]', 'rows/*.c', 'door/*.[ch]'])
     files = [f for p in patterns for f in glob.glob(f'{ROOT}/src/{p}')]
     return sorted(os.path.relpath(f, ROOT) for f in files)
 
@@ -323,7 +323,7 @@ def check_lists(mutants, outcome, known):
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--minutes', type=float, default=1e9)
-    p.add_argument('--sample', type=int, help='so many of losses, rows, api')
+    p.add_argument('--sample', type=int, help='so many of losses, rows, door')
     p.add_argument('--kernels', type=int, default=1000)
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--folder', default='/dev/shm/bnfloss-mutants-%d'
@@ -391,7 +391,7 @@ def report(wanted, outcome, known, wrong):
         print(f'{speed} of {counted} only cost speed: more than 3 %')
     print('killed by: ' + ', '.join(f'{k} {v}' for k, v in
                                     sorted(by.items(), key=lambda x: -x[1])))
-    for file in ('losses', 'rows', 'api.c', 'check.c', 'kernels'):
+    for file in ('losses', 'rows', 'door', 'kernels'):
         these = [m for m in ran if m.file.startswith('src/' + file)]
         dead = sum(outcome[m.key].split('\t')[0] in ('killed', 'bits')
                    for m in these)
