@@ -2,6 +2,7 @@
 import glob
 import hashlib
 import os
+import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -18,3 +19,37 @@ def source_hash():
         with open(f, 'rb') as content:
             h.update(content.read() + b'\0')
     return h.hexdigest()
+
+
+def archive(command, folder, tree=ROOT):
+    """The library as an archive in folder: tests that include src/ themselves
+    then take nothing from it. Its path, or None and what the compiler said."""
+    made, lib = os.path.join(folder, 'bnfloss.o'), folder + '/libbnfloss.a'
+    r = subprocess.run([*command, '-w', f'-I{tree}/include', '-c',
+                        f'{tree}/src/bnfloss.c', '-o', made],
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, errors='replace')
+    if r.returncode:
+        return None, r.stdout
+    if os.path.exists(lib):
+        os.unlink(lib)
+    subprocess.run(['ar', 'rcs', lib, made], check=True)
+    return lib, ''
+
+
+def test_source(name, tree=ROOT):
+    """The file of a test: a unit test, one of the proof, a fuzz target."""
+    if name.startswith('fuzz_'):
+        return f'{tree}/tests/fuzz/replay.c'
+    for folder in ('tests', 'tests/proof'):
+        path = f'{tree}/{folder}/test_{name}.c'
+        if os.path.exists(path):
+            return path
+    return None
+
+
+def all_tests():
+    """Names of all tests that are C programs."""
+    files = glob.glob(f'{ROOT}/tests/test_*.c') \
+        + glob.glob(f'{ROOT}/tests/proof/test_*.c')
+    return sorted(os.path.basename(f)[5:-2] for f in files)

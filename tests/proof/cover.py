@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 
-from common import ROOT, BUILD
+from common import ROOT, BUILD, all_tests, archive, test_source
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FLAGS = ['-g', '-O1', '-fprofile-instr-generate', '-fcoverage-mapping',
@@ -35,33 +35,40 @@ def sh(command, **more):
                           errors='replace', **more)
 
 
-def build_and_run(folder):
-    """Programs that were run, and what each said."""
-    threads = ['-fopenmp=libomp', '-DBNFLOSS_OPENMP']
+def threads_of(folder):
+    """clang-19's flags for OpenMP, with its own libomp or an older one, which
+    serves as well; none where there is no libomp."""
     probe = os.path.join(folder, 'probe.c')
     with open(probe, 'w') as f:
-        f.write('int main(void) { return 0; }\n')
-    if sh(['clang-19', '-fopenmp=libomp', probe, '-o',
-           folder + '/probe']).returncode:
-        print('SKIPPED: several threads: no libomp for clang-19 '
-              '(apt: libomp-19-dev)')
-        threads = []
-    lib = os.path.join(folder, 'lib.o')
-    sh(['clang-19', *FLAGS, *threads, '-c', ROOT + '/src/bnfloss.c', '-o',
-        lib]).check_returncode()
+        f.write('#include <omp.h>\n'
+                'int main(void) { return omp_get_max_threads() < 1; }\n')
+    flags = ['-fopenmp=libomp', '-DBNFLOSS_OPENMP']
+    choices = [flags]
+    for header in glob.glob('/usr/lib/llvm-*/lib/clang/*/include/omp.h'):
+        top = header.split('/lib/clang/')[0]
+        choices.append([*flags, '-idirafter', os.path.dirname(header),
+                        '-L' + top + '/lib', '-Wl,-rpath,' + top + '/lib'])
+    for choice in choices:
+        if sh(['clang-19', '-w', *choice, probe, '-o',
+               folder + '/probe']).returncode == 0:
+            return choice
+    return []
+
+
+def build_and_run(folder):
+    """Programs that were run, and what each said."""
+    threads = threads_of(folder)
+    if not threads:
+        print('SKIPPED: several threads: no libomp (apt: libomp-dev)')
+    lib, said = archive(['clang-19', *FLAGS, *threads], folder)
+    if not lib:
+        sys.exit(said)
     programs = []
-    for source in sorted(glob.glob(ROOT + '/tests/test_*.c')) \
-            + ['fuzz_run', 'fuzz_loss', 'fuzz_structs']:
-        with_main = source.endswith('.c')
-        name = os.path.basename(source)[:-2] if with_main else source
+    for name in all_tests() + ['fuzz_run', 'fuzz_loss', 'fuzz_structs']:
         program = os.path.join(folder, name)
-        text = open(source).read() if with_main else ''
-        inside = re.search(r'# *include "\.\./src/bnfloss\.c"', text)
-        r = sh(['clang-19', *FLAGS, *threads,
-                *([] if with_main else [f'-DTARGET="{source}.c"']),
-                source if with_main else ROOT + '/tests/fuzz/replay.c',
-                *([] if inside else [lib]), '-o', program, '-lm',
-                '-lquadmath', '-lpthread'])
+        r = sh(['clang-19', *FLAGS, *threads, f'-DTARGET="{name}.c"',
+                test_source(name), lib, '-o', program, '-lm', '-lquadmath',
+                '-lpthread'])
         if r.returncode:
             print(f'SKIPPED: {name} does not build with clang-19: '
                   + r.stdout.strip().split('\n')[0][:150])
@@ -99,6 +106,16 @@ class Source:
     def __init__(self):
         self.lines = {}
 
+    def function(self, file, line):
+        """The one around a line."""
+        self.at(file, 1, 1, 1, 1)
+        for text in reversed(self.lines[file][:line]):
+            m = re.match(r'[A-Za-z_].*?(\w+)\(', text)
+            if m and not text.startswith('#'):
+                m = re.search(r'FN\((\w+)\)', text) or m
+                return m.group(1)
+        return '-'
+
     def at(self, file, l1, c1, l2, c2):
         if file not in self.lines:
             with open(file) as f:
@@ -120,8 +137,8 @@ def gather(data):
 
     for fn in data['functions']:
         names = fn['filenames']
-        if not any(n.startswith(prefix) for n in names):
-            continue
+        if not names[0].startswith(prefix):
+            continue                # a test's own
         short = fn['name'].split(':')[-1]
         used = {}                   # file id of a macro -> where it was used
         for r in fn['regions']:
@@ -138,8 +155,8 @@ def gather(data):
                     outer = (names[v[0]], *v[1:])
             return (names[file_id], *where, outer)
 
-        if names[0].startswith(prefix):
-            functions[short] = functions.get(short, 0) + fn['count']
+        functions[short] = functions.get(short, 0) + fn['count']
+        short = re.sub(r'_(scalar|avx2|avx512|neon)$', '', short)
         for r in fn['regions']:
             if r[7] == 0 and names[r[5]].startswith(prefix):
                 p = place(r[5], r[0:4])
@@ -150,12 +167,12 @@ def gather(data):
                 p = place(r[6], r[0:4])
                 t, f, _ = branches.get(p, (0, 0, short))
                 branches[p] = (t + r[4], f + r[5], short)
-        for r in fn.get('mcdc_records', []):
-            file_id, seen = r[-4], r[-1]
-            if names[file_id].startswith(prefix):
-                p = place(file_id, r[0:4])
-                old = decisions.get(p, ([False] * len(seen), short))[0]
-                decisions[p] = ([a or b for a, b in zip(old, seen)], short)
+    for file in data['files']:      # these records do not name their function
+        for r in file.get('mcdc_records', []):
+            if file['filename'].startswith(prefix):
+                p = (file['filename'], *r[0:4], ())
+                old = decisions.get(p, ([False] * len(r[-1]), ''))[0]
+                decisions[p] = ([a or b for a, b in zip(old, r[-1])], '')
     return regions, branches, decisions, functions
 
 
@@ -175,17 +192,18 @@ def misses_of(tables):
         if count == 0:
             found.append(('-', name, 'function', 'never called', 0))
     for p, (count, name) in regions.items():
-        if count == 0 and functions.get(name):
+        if count == 0:
             add(p, name, 'region')
     for p, (t, f, name) in branches.items():
-        if t == 0 and functions.get(name):
+        if t == 0:
             add(p, name, 'never true')
-        if f == 0 and functions.get(name):
+        if f == 0:
             add(p, name, 'never false')
     for p, (seen, name) in decisions.items():
         for i, ok in enumerate(seen):
-            if not ok and functions.get(name):
-                add(p, name, f'condition {i + 1} not shown to matter')
+            if not ok:
+                add(p, source.function(p[0], p[1]),
+                    f'condition {i + 1} not shown to matter')
     return found
 
 

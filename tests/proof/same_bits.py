@@ -123,10 +123,29 @@ def run(config, program, *arguments):
     return found.group(1)
 
 
+def first_error(said):
+    lines = [x for x in said.split('\n') if 'rror' in x] or said.split('\n')
+    return 'FAILED to build: ' + lines[0].replace(ROOT, '')[:120]
+
+
+def library(config, folder):
+    """The library as an object, or None and why not."""
+    lib = f'{folder}/bnfloss.o'
+    r = subprocess.run([*config.command, '-w', f'-I{ROOT}/include', '-c',
+                        f'{ROOT}/src/bnfloss.c', '-o', lib],
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True)
+    return (None, first_error(r.stdout)) if r.returncode else (lib, '')
+
+
 def judge(config, count):
     """A list of three: test_same_bits, fuzz_run, fuzz_loss."""
     answers = []
-    with tempfile.TemporaryDirectory() as folder:
+    base = '/dev/shm' if os.path.isdir('/dev/shm') else None
+    with tempfile.TemporaryDirectory(dir=base) as folder:
+        lib, said = library(config, folder)
+        if not lib:
+            return [said] * 3
         for test in ('test_same_bits', 'fuzz_run', 'fuzz_loss'):
             fuzz = test.startswith('fuzz')
             source = f'{ROOT}/tests/' + ('fuzz/replay.c' if fuzz
@@ -135,12 +154,10 @@ def judge(config, count):
             r = subprocess.run(
                 [*config.command, '-w', f'-I{ROOT}/include',
                  f'-DTARGET="{test}.c"', f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"',
-                 source, f'{ROOT}/src/bnfloss.c', '-o', program, '-lm'],
+                 source, lib, '-o', program, '-lm'],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             if r.returncode:
-                lines = [x for x in r.stdout.split('\n') if 'rror' in x]
-                answers.append('FAILED to build: '
-                               + (lines or [''])[0].replace(ROOT, '')[:120])
+                answers.append(first_error(r.stdout))
             else:
                 answers.append(run(config, program,
                                    *(['--count', count] if fuzz else [])))
