@@ -1,0 +1,55 @@
+"""What the proof's programs share: where things are, and the hash of src/."""
+import glob
+import hashlib
+import os
+import subprocess
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+BUILD = os.environ.get('BNFLOSS_PROOF_DIR', os.path.join(ROOT, 'build-proof'))
+
+
+def source_hash():
+    """Of every file in src/ and of the header: what a proof is about."""
+    h = hashlib.sha256()
+    files = [f for f in glob.glob(f'{ROOT}/src/**/*', recursive=True)
+             if f.endswith(('.c', '.h'))] + [f'{ROOT}/include/bnfloss.h']
+    for f in sorted(files):
+        h.update(os.path.relpath(f, ROOT).encode() + b'\0')
+        with open(f, 'rb') as content:
+            h.update(content.read() + b'\0')
+    return h.hexdigest()
+
+
+def archive(command, folder, tree=ROOT):
+    """The library as an archive in folder: tests that include src/ themselves
+    then take nothing from it. Its path, or None and what the compiler said."""
+    made, lib = os.path.join(folder, 'bnfloss.o'), folder + '/libbnfloss.a'
+    r = subprocess.run([*command, '-w', f'-I{tree}/include', '-c',
+                        f'{tree}/src/bnfloss.c', '-o', made],
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, errors='replace')
+    if r.returncode:
+        return None, r.stdout
+    if os.path.exists(lib):
+        os.unlink(lib)
+    subprocess.run(['ar', 'rcs', lib, made], check=True)
+    return lib, ''
+
+
+def test_source(name, tree=ROOT):
+    """The file of a test: a unit test, one of the proof, a fuzz target."""
+    if name.startswith('fuzz_'):
+        return f'{tree}/tests/fuzz/replay.c'
+    for folder in ('tests', 'tests/proof'):
+        path = f'{tree}/{folder}/test_{name}.c'
+        if os.path.exists(path):
+            return path
+    return None
+
+
+def all_tests():
+    """Names of all tests that are C programs."""
+    files = glob.glob(f'{ROOT}/tests/test_*.c') \
+        + glob.glob(f'{ROOT}/tests/proof/test_*.c')
+    return sorted(os.path.basename(f)[5:-2] for f in files)

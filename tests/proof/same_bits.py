@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""The same bits everywhere: a hash for each compiler, flag and architecture.
+
+    tests/proof/same_bits.py [--quick] [--again] [NAME..]
+
+Builds tests/test_same_bits.c (its hash is in the source) and the seeds of the
+fuzz targets (all losses; their hash must be that of the first configuration)
+and runs them, where need be in an emulator. A configuration whose tools are
+missing is skipped with the packages that bring them. Results are kept in
+build-proof/ until src/ or the tests change; --again asks anew.
+"""
+import argparse
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from common import ROOT, BUILD, source_hash
+
+OMP = ['-fopenmp', '-DBNFLOSS_OPENMP']
+STATIC = ['-static', '-O2']
+X86 = os.uname().machine == 'x86_64'
+
+
+class Config:
+    def __init__(self, name, command, tools='', runner=(), packages='',
+                 quick=False, suffix=''):
+        self.name, self.command = name, command
+        self.runner, self.packages = list(runner), packages
+        self.tools = [command[0], *self.runner[:1], *tools.split()]
+        self.quick, self.suffix = quick, suffix
+
+
+def native():
+    found = []
+    for cc in ('gcc', 'clang', 'clang-19'):
+        for o in ('-O0', '-O1', '-O2', '-O3'):
+            found.append(Config(f'{cc} {o}', [cc, o], packages=cc,
+                                quick=o == '-O2' and cc != 'clang'))
+        if X86:
+            for m in ('v2', 'v3', 'v4'):
+                found.append(Config(f'{cc} -O2 -march=x86-64-{m}',
+                                    [cc, '-O2', '-march=x86-64-' + m],
+                                    packages=cc))
+    found.sort(key=lambda c: c.name != 'gcc -O2')       # it comes first
+    return found + [
+        Config('gcc -O2, 1 to 16 threads', ['gcc', '-O2', *OMP], quick=True),
+        Config('clang-19 -O2, 1 to 16 threads', ['clang-19', '-O2', *OMP],
+               packages='clang-19 libomp-19-dev'),
+        Config('gcc -O2 -flto', ['gcc', '-O2', '-flto'], packages='gcc'),
+        Config('clang-19 -O2 -flto', ['clang-19', '-O2', '-flto',
+                                      '-fuse-ld=lld-19'],
+               'ld.lld-19', packages='clang-19 lld-19'),
+        Config('gcc -Ofast -march=native',
+               ['gcc', '-Ofast', '-march=native'], packages='gcc'),
+        Config('clang-19 -Ofast, as it asks for',
+               ['clang-19', '-Ofast', '-march=native', '-fno-fast-math',
+                '-ffp-contract=off'], packages='clang-19'),
+        Config('gcc -O2 -mno-avx512f', ['gcc', '-O2', '-mno-avx512f'],
+               packages='gcc') if X86 else None,
+        Config('tcc', ['tcc'], packages='tcc', quick=True),
+        Config('musl-gcc -O2', ['musl-gcc', *STATIC], packages='musl-tools',
+               quick=True),
+    ]
+
+
+def cross():
+    found = []
+    for arch, triple, qemu, packages, flags in (
+            ('aarch64', 'aarch64-linux-gnu', 'qemu-aarch64',
+             'gcc-aarch64-linux-gnu libc6-dev-arm64-cross', []),
+            ('armhf', 'arm-linux-gnueabihf', 'qemu-arm',
+             'gcc-arm-linux-gnueabihf libc6-dev-armhf-cross', []),
+            ('s390x, big-endian', 's390x-linux-gnu', 'qemu-s390x',
+             'gcc-s390x-linux-gnu libc6-dev-s390x-cross', []),
+            ('riscv64', 'riscv64-linux-gnu', 'qemu-riscv64',
+             'gcc-riscv64-linux-gnu libc6-dev-riscv64-cross', []),
+            ('i386', 'i686-linux-gnu', 'qemu-i386',
+             'gcc-i686-linux-gnu libc6-dev-i386-cross',
+             ['-msse2', '-mfpmath=sse']),
+            ('ppc64le', 'powerpc64le-linux-gnu', 'qemu-ppc64le',
+             'gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross', [])):
+        found.append(Config(f'{arch} (qemu-user)',
+                            [triple + '-gcc', *STATIC, *flags], '', [qemu],
+                            packages + ' qemu-user', True))
+    found.append(Config('mingw-w64 (wine)',
+                        ['x86_64-w64-mingw32-gcc', *STATIC], '', ['wine'],
+                        'gcc-mingw-w64-x86-64 wine wine64', True, '.exe'))
+    return found
+
+
+def tests_hash():
+    h = hashlib.sha256(source_hash().encode())
+    for f in sorted(glob.glob(ROOT + '/tests/fuzz/*.[ch]')
+                    + glob.glob(ROOT + '/tests/*.h')
+                    + [ROOT + '/tests/test_same_bits.c']):
+        with open(f, 'rb') as content:
+            h.update(content.read())
+    return h.hexdigest()[:12]
+
+
+def run(config, program, *arguments):
+    """The hash that a program prints, or what went wrong."""
+    try:
+        r = subprocess.run([*config.runner, program, *arguments],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, timeout=1800, errors='replace',
+                           env={**os.environ, 'OMP_WAIT_POLICY': 'passive',
+                                'WINEDEBUG': '-all'})
+    except subprocess.TimeoutExpired:
+        return 'hangs'
+    found = re.search(r'hash ([0-9a-f]{16})\s*$', r.stdout)
+    if r.returncode or not found:
+        first = [x for x in r.stdout.split('\n')
+                 if x and not x.startswith('SKIPPED')]
+        return (f'FAILED, exit {r.returncode}: '
+                + (first[0] if first else '')[:120])
+    return found.group(1)
+
+
+def first_error(said):
+    lines = [x for x in said.split('\n') if 'rror' in x] or said.split('\n')
+    return 'FAILED to build: ' + lines[0].replace(ROOT, '')[:120]
+
+
+def library(config, folder):
+    """The library as an object, or None and why not."""
+    lib = f'{folder}/bnfloss.o'
+    r = subprocess.run([*config.command, '-w', f'-I{ROOT}/include', '-c',
+                        f'{ROOT}/src/bnfloss.c', '-o', lib],
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True)
+    return (None, first_error(r.stdout)) if r.returncode else (lib, '')
+
+
+def judge(config, count):
+    """A list of three: test_same_bits, fuzz_run, fuzz_loss."""
+    answers = []
+    base = '/dev/shm' if os.path.isdir('/dev/shm') else None
+    with tempfile.TemporaryDirectory(dir=base) as folder:
+        lib, said = library(config, folder)
+        if not lib:
+            return [said] * 3
+        for test in ('test_same_bits', 'fuzz_run', 'fuzz_loss'):
+            fuzz = test.startswith('fuzz')
+            source = f'{ROOT}/tests/' + ('fuzz/replay.c' if fuzz
+                                         else test + '.c')
+            program = f'{folder}/{test}{config.suffix}'
+            r = subprocess.run(
+                [*config.command, '-w', f'-I{ROOT}/include',
+                 f'-DTARGET="{test}.c"', f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"',
+                 source, lib, '-o', program, '-lm'],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if r.returncode:
+                answers.append(first_error(r.stdout))
+            else:
+                answers.append(run(config, program,
+                                   *(['--count', count] if fuzz else [])))
+    return answers
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    p.add_argument('--quick', action='store_true')
+    p.add_argument('--again', action='store_true')
+    p.add_argument('names', nargs='*')
+    a = p.parse_args()
+    os.nice(19 - os.nice(0))
+    configs = [c for c in native() + cross() if c
+               and (c.quick or not a.quick)
+               and (not a.names or any(n in c.name for n in a.names))]
+    os.makedirs(BUILD, exist_ok=True)
+    log = os.path.join(BUILD, f'same_bits-{tests_hash()}.tsv')
+    known = {}
+    if os.path.exists(log) and not a.again:
+        with open(log) as f:
+            known = {x.split('\t')[0]: x.rstrip('\n').split('\t')[1:]
+                     for x in f}
+    with open(f'{ROOT}/tests/test_same_bits.c') as f:
+        committed = re.search(r'SAME_BITS_HASH UINT64_C\(0x(\w+)\)',
+                              f.read()).group(1)
+    first, good, bad, skipped = None, 0, 0, 0
+    for c in configs:
+        missing = [t for t in c.tools if not shutil.which(t)]
+        if missing:
+            skipped += 1
+            print(f'{c.name}: SKIPPED: {", ".join(missing)} not installed '
+                  f'(apt: {c.packages})', flush=True)
+            continue
+        began = time.time()
+        if c.name not in known:
+            known[c.name] = judge(c, '2000')
+            with open(log, 'a') as f:
+                f.write('\t'.join([c.name, *known[c.name]]) + '\n')
+        answers = known[c.name]
+        first = first or answers
+        ok = answers[0] == committed and answers[1:] == first[1:] \
+            and all(re.fullmatch('[0-9a-f]{16}', x) for x in answers)
+        good += ok
+        bad += not ok
+        print(f'{c.name}: {"" if ok else "OTHER: "}{" ".join(answers)} '
+              f'({time.time() - began:.0f} s)', flush=True)
+    print(f'same bits: {good} configurations agree, {bad} do not, {skipped} '
+          f'skipped, hash {committed}')
+    return 1 if bad else 77 if skipped else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

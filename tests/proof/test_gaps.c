@@ -1,0 +1,430 @@
+/* What mutants and coverage found untested: names, shifts against a plain
+ * second version, several specs and their options, answers of every size,
+ * rows of many chunks, NaN in sorted batches.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "../test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { N = 12, V = 9, S = 4, WORK = 1 << 14 };
+
+static float logits[N * V], other[N * V];
+static int32_t labels[N];
+static bnfloss_row state[N], ref_state[N];
+static double work[WORK / 8];
+
+static bnfloss_layout layout_of(int64_t rows, int64_t vocab, uint32_t flags)
+{
+    bnfloss_layout l;
+
+    memset(&l, 0, sizeof l);
+    l.struct_size = sizeof l;
+    l.rows = rows;
+    l.vocab = vocab;
+    l.flags = flags;
+    return l;
+}
+
+static bnfloss_result result_of(void)
+{
+    bnfloss_result r;
+
+    memset(&r, 0, sizeof r);
+    r.struct_size = sizeof r;
+    return r;
+}
+
+static void make(uint64_t seed)
+{
+    rng r = { seed };
+
+    for (int i = 0; i < N * V; i++) {
+        logits[i] = (float)rng_normal(&r) * 2;
+        other[i] = (float)rng_normal(&r) * 2;
+    }
+    for (int i = 0; i < N; i++)
+        labels[i] = (int32_t)rng_below(&r, V);
+}
+
+/* ---- Names -------------------------------------------------------------- */
+
+static void names(void)
+{
+    uint32_t kinds = 0;
+
+    while (bnfloss_kind_name(kinds + 1))
+        kinds++;
+    CHECK(kinds >= BNFLOSS_ASFT, "%d kinds", (int)kinds);
+    for (uint32_t k = 1; k <= kinds; k++)
+        CHECK(bnfloss_kind_from_name(bnfloss_kind_name(k)) == k, "%s",
+              bnfloss_kind_name(k));
+    CHECK(bnfloss_kind_from_name("sigmoid") == BNFLOSS_DPO, "TRL's name");
+    CHECK(bnfloss_kind_from_name(NULL) == 0, "NULL");
+    CHECK(bnfloss_kind_from_name("") == 0, "nothing");
+    CHECK(bnfloss_kind_from_name("dp") == 0, "a part");
+    CHECK(bnfloss_kind_from_name("dpoo") == 0, "more");
+    CHECK(!bnfloss_kind_name(0) && !bnfloss_kind_name(kinds + 1), "no kind");
+}
+
+/* ---- Shifts against a plain version ------------------------------------- */
+
+static int by_size(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double plain_gini(double *s, int n)
+{
+    double sum = 0, ranked = 0;
+
+    qsort(s, (size_t)n, sizeof *s, by_size);
+    for (int i = 0; i < n; i++) {
+        sum += s[i];
+        ranked += (i + 1) * s[i];
+    }
+    return sum == 0 ? 0 : 2 * ranked / (n * sum) - (n + 1) / (double)n;
+}
+
+static double plain_logp(const float *z, int y)
+{
+    double sum = 0;
+
+    for (int j = 0; j < V; j++)
+        sum += exp((double)z[j]);
+    return (double)z[y] - log(sum);
+}
+
+static double plain_mean(const float *z)
+{
+    double sum = 0;
+
+    for (int j = 0; j < V; j++)
+        sum += (double)z[j];
+    return sum / V;
+}
+
+/* what: 0 logp, 1 logit, 2 centred */
+static double plain_shift(int i, int what)
+{
+    const float *z = logits + i * V, *r = other + i * V;
+    const int y = labels[i];
+
+    if (what == 0)
+        return plain_logp(z, y) - plain_logp(r, y);
+    return (double)z[y] - (double)r[y]
+           - (what == 2 ? plain_mean(z) - plain_mean(r) : 0);
+}
+
+/* Sequences of unequal length, one of them empty, one row without weight. */
+static const int64_t starts[S + 1] = { 0, 5, 5, 9, N };
+static const int8_t sides[S] = { 1, -1, 1, -1 };
+static const float weights[N] = { 1, 1, 0, 1, 1, 1, 1, 1, 1, 2, 1, 1 };
+
+static double plain_side(int side, int what, double *gini)
+{
+    double sum = 0, ginis = 0;
+    int count = 0;
+
+    for (int s = 0; s < S; s++) {
+        double own = 0, size[N];
+        int n = 0;
+
+        for (int64_t i = starts[s]; i < starts[s + 1]; i++) {
+            if (sides[s] != side || weights[i] == 0)
+                continue;
+            own += plain_shift((int)i, what);
+            size[n++] = fabs(plain_shift((int)i, what));
+        }
+        if (n == 0)
+            continue;
+        count++;
+        sum += own / n;
+        ginis += plain_gini(size, n);
+    }
+    *gini = ginis / count;
+    return sum / count;
+}
+
+static bnfloss_inputs shift_inputs(void)
+{
+    bnfloss_inputs in;
+
+    memset(&in, 0, sizeof in);
+    in.struct_size = sizeof in;
+    in.sequences = S;
+    in.seq_start = starts;
+    in.side = sides;
+    in.row_weight = weights;
+    return in;
+}
+
+/* Within 16 u: the sums behind a logp are those of floats. */
+static void same_number(double a, double b, const char *what)
+{
+    CHECK(fabs(a - b) <= 0x1p-20 * (1 + fabs(b)), "%s: %.12g, not %.12g", what, a,
+          b);
+}
+
+static void shifts(const char *isa)
+{
+    const bnfloss_layout l = layout_of(N, V, BNFLOSS_MEAN);
+    bnfloss_inputs in = shift_inputs();
+    bnfloss_shifts x;
+    double gini;
+
+    memset(&x, 0, sizeof x);
+    x.struct_size = sizeof x;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_forward(&l, other, labels, 0, N, ref_state,
+                                           NULL, NULL) == BNFLOSS_OK, "%s",
+          isa);
+    CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, work, sizeof work,
+                                 &x) == BNFLOSS_OK, "%s", isa);
+    same_number(x.logp_chosen, plain_side(1, 0, &gini), "logp, chosen");
+    same_number(x.logp_gini_chosen, gini, "its Gini");
+    same_number(x.logp_rejected, plain_side(-1, 0, &gini), "logp, rejected");
+    same_number(x.logp_gini_rejected, gini, "its Gini");
+    same_number(x.logit_chosen, plain_side(1, 1, &gini), "logit, chosen");
+    same_number(x.logit_gini_chosen, gini, "its Gini");
+    same_number(x.logit_rejected, plain_side(-1, 1, &gini), "logit, rejected");
+    same_number(x.logit_gini_rejected, gini, "its Gini");
+    same_number(x.centred_chosen, plain_side(1, 2, &gini), "centred, chosen");
+    same_number(x.centred_rejected, plain_side(-1, 2, &gini),
+                "centred, rejected");
+}
+
+/* The buffers that a measurement reads and writes lie apart. */
+static void shift_overlaps(void)
+{
+    bnfloss_inputs in = shift_inputs();
+    bnfloss_shifts x;
+    float *const in_work = (float *)(void *)work;
+
+    memset(&x, 0, sizeof x);
+    x.struct_size = sizeof x;
+    memcpy(in_work, weights, sizeof weights);
+    in.row_weight = in_work;
+    CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, work, sizeof work,
+                                 &x) == BNFLOSS_E_OVERLAP, "weights in work");
+    in.row_weight = weights;
+    CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, state, sizeof state,
+                                 &x) == BNFLOSS_E_OVERLAP, "states as work");
+    CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, (char *)work + 1,
+                                 sizeof work - 1, &x) == BNFLOSS_E_ALIGN,
+          "odd work");
+    CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, work, 8 * N - 1, &x)
+          == BNFLOSS_E_WORK, "too little work");
+}
+
+/* ---- Several specs and their options ------------------------------------ */
+
+static bnfloss_status two(uint32_t first, uint32_t second, float smoothing)
+{
+    static const float ref[N] = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                  -1 };
+    static const int64_t start[] = { 0, 6, N };
+    bnfloss_layout l = layout_of(N, V, 0);
+    bnfloss_result r = result_of();
+    bnfloss_spec s[2];
+    bnfloss_inputs in;
+
+    memset(&in, 0, sizeof in);
+    in.struct_size = sizeof in;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    bnfloss_spec_init(s, first);
+    bnfloss_spec_init(s + 1, second);
+    s[0].also = 1;
+    l.label_smoothing = smoothing;
+    return bnfloss_run(&l, s, &in, logits, labels, NULL, NULL, work,
+                       sizeof work, 1, &r);
+}
+
+static void several_specs(void)
+{
+    const uint32_t sft = BNFLOSS_SFT, dpo = BNFLOSS_DPO;
+    bnfloss_spec s;
+    uint64_t bytes;
+
+    CHECK(two(sft, sft, 0.5f) == BNFLOSS_OK, "smoothing of two SFTs");
+    CHECK(two(dpo, sft, 0) == BNFLOSS_OK, "DPO and SFT");
+    CHECK(two(dpo, sft, 0.5f) == BNFLOSS_E_OPTION, "smoothing, DPO first");
+    CHECK(two(sft, dpo, 0.5f) == BNFLOSS_E_OPTION, "smoothing, SFT first");
+    bnfloss_spec_init(&s, BNFLOSS_BMC);         /* two factors for one row */
+    s.flags |= BNFLOSS_DEFER_SCALE;
+    CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_OK, "deferred");
+    s.sft_weight = 1;
+    CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_E_OPTION,
+          "deferred BMC with a likelihood term");
+    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    s.flags |= BNFLOSS_DEFER_SCALE;
+    s.sft_weight = 1;
+    CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_OK,
+          "deferred DPO with a likelihood term");
+    s.ld_alpha = 0.5f;
+    CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_E_OPTION,
+          "and with LD-DPO");
+}
+
+/* ---- Answers of every size ---------------------------------------------- */
+
+static void answers(void)
+{
+    union { bnfloss_result r; unsigned char byte[sizeof(bnfloss_result)]; } a;
+    const bnfloss_layout good = layout_of(N, V, 0);
+    const bnfloss_layout bad = layout_of(N, -1, 0);
+
+    for (uint32_t size = 8; size <= sizeof a.r; size++) {
+        uint32_t written = 0;
+
+        memset(&a, 0xA5, sizeof a);
+        a.r.struct_size = size;
+        CHECK(bnfloss_forward(&good, logits, labels, 0, N, state, NULL, &a.r)
+              == BNFLOSS_OK, "size %d", (int)size);
+        for (uint32_t i = size; i < sizeof a.r; i++)
+            written += a.byte[i] != 0xA5;
+        CHECK(written == 0, "size %d: %d bytes beyond", (int)size,
+              (int)written);
+        CHECK(size < 16 || a.r.where == -1, "size %d: where", (int)size);
+        memset(&a, 0xA5, sizeof a);
+        a.r.struct_size = size;
+        CHECK(bnfloss_forward(&bad, logits, labels, 0, N, state, NULL, &a.r)
+              == BNFLOSS_E_SHAPE, "size %d", (int)size);
+        for (uint32_t i = size < 16 ? 8 : 16; i < sizeof a.r; i++)
+            written += a.byte[i] != 0xA5;
+        CHECK(written == 0, "size %d: %d bytes after an error", (int)size,
+              (int)written);
+    }
+}
+
+/* A slice of the vocabulary has none of these outputs, each by itself. */
+static void slice_outputs(void)
+{
+    float f[N];
+    int32_t id[N];
+
+    for (int k = 0; k < 5; k++) {
+        bnfloss_layout l = layout_of(N, V, 0);
+        bnfloss_outputs o;
+
+        memset(&o, 0, sizeof o);
+        o.struct_size = sizeof o;
+        o.logp = k == 0 ? f : NULL;
+        o.rest = k == 1 ? f : NULL;
+        o.entropy = k == 2 ? f : NULL;
+        o.log_square = k == 3 ? f : NULL;
+        o.argmax = k == 4 ? id : NULL;
+        CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, &o, NULL)
+              == BNFLOSS_OK, "output %d", k);
+        l.vocab_total = V + 1;
+        CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, &o, NULL)
+              == BNFLOSS_E_OPTION, "output %d of a slice", k);
+    }
+}
+
+/* ---- Rows of many chunks ------------------------------------------------ */
+
+/* 67 chunks are two whole trees of 32 and a piece: entropy, mean and the sum
+ * of squares against plain sums in double. */
+static void many_chunks(const char *isa)
+{
+    const int64_t wide = 66 * BNFLOSS_CHUNK + 5;
+    float *z = (float *)malloc((size_t)wide * sizeof *z);
+    bnfloss_layout l = layout_of(1, wide, BNFLOSS_ENTROPY | BNFLOSS_SQUARES);
+    double sum = 0, square = 0, dot = 0, lse;
+    float logp, entropy, log_square;
+    const int32_t y = 40 * BNFLOSS_CHUNK + 1;
+    bnfloss_outputs o;
+    rng r = { 5 };
+
+    if (!CHECK(z != NULL, "no memory"))
+        return;
+    for (int64_t j = 0; j < wide; j++) {
+        const double x = (double)(rng_below(&r, 513) - 256) / 64;
+
+        z[j] = (float)x;
+        sum += exp(x);
+        square += exp(2 * x);
+        dot += exp(x) * x;
+    }
+    lse = log(sum);
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    o.logp = &logp;
+    o.entropy = &entropy;
+    o.log_square = &log_square;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, &o, NULL) == BNFLOSS_OK,
+          "%s", isa);
+    CHECK(fabs((double)logp - ((double)z[y] - lse)) < 3e-6, "%s: logp %g", isa,
+          (double)logp);
+    CHECK(fabs((double)entropy - (lse - dot / sum)) < 3e-6, "%s: entropy %g",
+          isa, (double)entropy);
+    CHECK(fabs((double)log_square - (log(square) - 2 * lse)) < 3e-6,
+          "%s: log square %g", isa, (double)log_square);
+    free(z);
+}
+
+/* ---- NaN in pairs ------------------------------------------------------- */
+
+/* Log-probabilities of 4 pairs of one token each; NaN in pairs a and b. */
+static void nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
+{
+    static const int64_t start[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8 };
+    static const float ref[] = { -1, -2, -1, -2, -1, -2, -1, -2 };
+    float logp[] = { -1, -3, -2, -1, -4, -2, -3, -3 }, dlogp[8];
+    float square[] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+
+    memset(&in, 0, sizeof in);
+    in.struct_size = sizeof in;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 8;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    in.log_square = flags & BNFLOSS_WPO ? square : NULL;
+    bnfloss_spec_init(&s, kind);
+    s.flags = flags;
+    logp[2 * a] = logp[2 * b] = (float)NAN;
+    CHECK(bnfloss_loss(&s, &in, 8, NULL, logp, NULL, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "kind %d", (int)kind);
+    CHECK(r.loss != r.loss && r.nan_rows == (a == b ? 1 : 2), "kind %d: loss "
+          "%g, %d NaN rows", (int)kind, r.loss, (int)r.nan_rows);
+    CHECK(r.nan_pairs == r.nan_rows, "kind %d: %d NaN pairs", (int)kind,
+          (int)r.nan_pairs);
+    for (int k = 0; k < 4; k++)
+        CHECK((dlogp[2 * k] != dlogp[2 * k]) == (k == a || k == b),
+              "kind %d: dlogp of pair %d is %g", (int)kind, k,
+              (double)dlogp[2 * k]);
+}
+
+int main(void)
+{
+    names();
+    several_specs();
+    FOR_EACH_ISA(isa) {
+        for (uint64_t seed = 1; seed <= 20; seed++) {
+            make(seed);
+            shifts(isa);
+        }
+        many_chunks(isa);
+    }
+    shift_overlaps();
+    answers();
+    slice_outputs();
+    for (int a = 0; a < 4; a++) {
+        for (int b = a; b < 4; b++) {
+            nan_pairs(BNFLOSS_DPO, 0, a, b);
+            nan_pairs(BNFLOSS_DPO, BNFLOSS_WPO, a, b);
+            nan_pairs(BNFLOSS_AOT, 0, a, b);
+        }
+    }
+    return test_end();
+}
