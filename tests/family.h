@@ -158,8 +158,8 @@ static inline uint32_t fam_flags(uint32_t kind)
 
     return BNFLOSS_DEFER_SCALE
            | (kind == BNFLOSS_SFT ? BNFLOSS_DFT | BNFLOSS_CHOSEN_ONLY : 0u)
-           | (k->needs & NEED_REF && kind != BNFLOSS_BNF ? BNFLOSS_REFERENCE_FREE
-                                                     : 0u)
+           | (k->needs & NEED_REF && kind != BNFLOSS_BNF
+                  ? BNFLOSS_REFERENCE_FREE : 0u)
            | (k->shape == BY_PAIR ? BNFLOSS_WPO : 0u)
            | (kind == BNFLOSS_BMC ? BNFLOSS_POLICY_WEIGHTS : 0u);
 }
