@@ -110,7 +110,7 @@ typedef enum bnfloss_status {
     BNFLOSS_E_ISA = 18,      /* an instruction set that is not here */
     BNFLOSS_E_INPUT = 19,    /* (sequence or pair, or place in mismatched) a
                                 number out of range, or NaN, in an array of
-                                bnfloss_inputs */
+                                bnfloss_inputs; (row) for log_square */
     BNFLOSS_E_SELFTEST = 20, /* bnfloss_selftest(): other bits than promised */
     BNFLOSS_STATUS_MAX = 0x7fffffff /* keeps the enum 32 bits wide */
 } bnfloss_status;
@@ -580,14 +580,15 @@ BNFLOSS_API bnfloss_status bnfloss_forward(
  * with 3 and so on, then those with each other (up to 2^19 columns; trees of
  * that size are merged one by one).
  * Errors: E_STATE (row) if both saw the label, or the labels, smoothing,
- * z-loss, or the IGNORED or ENTROPY flags differ. */
+ * z-loss, or the IGNORED, ENTROPY, MEAN or SQUARES flags differ. */
 BNFLOSS_API bnfloss_status bnfloss_row_merge(
     int64_t rows, bnfloss_row *into, const bnfloss_row *from,
     bnfloss_result *result);
 
 /* The first group of outputs (logp, rest, entropy, argmax) from states, for
  * those who merged them. Errors: E_STATE (row) where the label has not been
- * seen, or where rest or entropy is asked for and ENTROPY was not. */
+ * seen, or where rest or entropy is asked for and ENTROPY was not taken, or
+ * log_square and SQUARES was not. */
 BNFLOSS_API bnfloss_status bnfloss_row_outputs(
     int64_t rows, const bnfloss_row *state, const bnfloss_outputs *outputs,
     bnfloss_result *result);
@@ -644,7 +645,7 @@ BNFLOSS_API bnfloss_status bnfloss_workspace(
  *     for each row i:  x[i] *= row_scale[i]          (N,C)
  *     dW = x^T grad                                  (C,V)
  *     dx = grad W^T, then row i times row_scale[i]   (N,C)
- * Not with sft_weight together with LD-DPO or BMC.
+ * Not with sft_weight together with LD-DPO or BMC, nor with ACCUMULATE.
  *
  * threads: 0 means as many as OpenMP likes; without
  * BNFLOSS_OPENMP, or in a child forked after a threaded call, there is one.

@@ -24,7 +24,7 @@
 #define BN_MAX_F32 0x1.fffffep127f
 #define BN_MAX_VOCAB INT64_C(2147483647)
 
-/* Numbers by their bits, so that no header of floating-point names is needed. */
+/* Numbers by their bits, so that no header of their names is needed. */
 BN_INLINE float bn_float_of(uint32_t bits)
 {
     float f;
@@ -75,7 +75,7 @@ static int bn_same_text(const char *a, const char *b)
     return *a == *b;
 }
 
-/* A caller's layout after the door has checked it and resolved every default. */
+/* A caller's layout, checked at the door and every default resolved. */
 typedef struct bn_view {
     uint32_t logits_type, grad_type, label_type;
     int accumulate, entropy, mean, squares;

@@ -431,6 +431,11 @@ static void deferred(uint32_t kind)
     edge("E194");
     fam.out.row_scale = fam.row_scale;
     refused("row_scale of no use", ALL, BNFLOSS_E_OPTION, -1);
+    edge("E247");
+    fam.spec[0].flags = BNFLOSS_DEFER_SCALE;
+    fam.out.row_scale = fam.row_scale;
+    fam.layout.flags |= BNFLOSS_ACCUMULATE;
+    refused("rows that lack a scale, accumulated", RUN, BNFLOSS_E_OPTION, -1);
     edge("E192");
     if (!fam_pairs(kind))
         return;

@@ -151,6 +151,7 @@ static bnfloss_status bn_check_spec(const bnfloss_spec *from, bnfloss_spec *p)
     if (p->also > BN_MAX_ALSO || !bn_is_finite(p->weight)
         || !(p->divisor_value > 0 && bn_is_finite(p->divisor_value))
         || !(p->loss_scale > 0 && bn_is_finite(p->loss_scale))
+        || !bn_is_finite(p->weight * p->loss_scale)
         || !bn_is_finite(p->weight * (p->loss_scale / p->divisor_value)))
         return BNFLOSS_E_VALUE;
     return BNFLOSS_OK;
@@ -172,6 +173,8 @@ static bnfloss_status bn_check_specs(const bnfloss_spec *first,
     memset(uses, 0, sizeof *uses);
     BN_TRY(bn_check_spec(first, p));
     bn_uses_add(uses, p);
+    if (p->also && first->struct_size % BN_ALIGN_STRUCT)
+        return BNFLOSS_E_STRUCT;        /* the next would not be aligned */
     for (uint32_t k = 1; k <= p->also; k++) {
         if (bn_spec_at(first, k)->struct_size != first->struct_size)
             return BNFLOSS_E_STRUCT;

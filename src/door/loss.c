@@ -344,6 +344,7 @@ static bnfloss_status bn_check_run_options(const bn_run_call *c,
     if (threads < 0)
         return BNFLOSS_E_VALUE;
     if (w->vocab < w->vocab_total || c->loss.in.log_square
+        || (deferred && w->accumulate)
         || (c->loss.out.row_scale && !deferred))
         return BNFLOSS_E_OPTION;
     if (deferred && grad && w->rows > 0 && !c->loss.out.row_scale)
@@ -397,8 +398,9 @@ static void bn_run(bn_run_call *c, bn_job *job, int32_t threads,
     bn_batch *b = &c->loss.batch;
     double loss;
 
-    bn_batch_counts(b);
     job->later = c->loss.mixed != NULL;
+    if (!job->later)            /* CHOSEN_ONLY is not for the other losses */
+        bn_batch_counts(b);
     bn_sweep_forward(job, threads, fused);
     if (job->later) {
         c->loss.state = job->state;

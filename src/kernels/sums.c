@@ -332,7 +332,7 @@ typedef struct bn_chunk {
     uint32_t type, grad_type;   /* bnfloss_type */
     int64_t n;
     int64_t label;              /* forward: its index, or -1; backward: none */
-    int stream;                 /* backward: f32 to f32, store past the caches */
+    int stream;                 /* backward, f32: store past the caches */
     bn_prefetches ahead;
 } bn_chunk;
 

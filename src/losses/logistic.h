@@ -44,7 +44,9 @@ static real bn_exo(const bn_numbers *k, real u, real *du)
 static real bn_discopop(const bn_numbers *k, real u, real *du)
 {
     const real v = u / k->tau, j = bn_sigmoid(v), not_j = bn_sigmoid(-v);
-    const real blend = R_EXP(-bn_softplus(-v) - u);
+    const real blend = R_EXP(u < 0 ? bn_times(1 / k->tau - 1, u)
+                                         - bn_softplus(v)
+                                   : -bn_softplus(-v) - u);
 
     *du = (bn_times(not_j, blend) - bn_times(j * not_j, bn_softplus(-u)))
               / k->tau

@@ -101,7 +101,8 @@ static bn_margin bn_margin_dpop(const bn_numbers *k, const bn_response *w,
     const real below = w->ratio < 0 ? 1 : 0;
     bn_margin m;
 
-    m.h = w->ratio - x->ratio + (below > 0 ? k->penalty * w->ratio : 0);
+    m.h = w->ratio - x->ratio
+          + (below > 0 ? bn_times(k->penalty, w->ratio) : 0);
     m.dw = 1 + k->penalty * below;
     m.dx = -1;
     m.add = 0;

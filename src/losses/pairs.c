@@ -162,9 +162,9 @@ static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
         sums->result->nan_pairs++;
     }
     if (weight != 0)
-        pair.value *= factor;
-    w->scale = weight != 0 ? factor * pair.dw * scale : 0;
-    x->scale = weight != 0 ? factor * pair.dx * scale : 0;
+        pair.value = bn_times(factor, pair.value);
+    w->scale = weight != 0 ? bn_times(factor, pair.dw) * scale : 0;
+    x->scale = weight != 0 ? bn_times(factor, pair.dx) * scale : 0;
     if (b->loss->traits & BN_DISTANCE && weight != 0)
         x->distance -= factor * pair.du * scale
                        * b->numbers.alpha * b->numbers.beta;
