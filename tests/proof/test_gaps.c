@@ -405,6 +405,81 @@ static void nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
               (double)dlogp[2 * k]);
 }
 
+/* ---- Numbers at the end of their range ---------------------------------- */
+
+/* A scale that makes every z' infinite leaves nothing: a NaN row; and where
+ * one logit stays finite it is alone. */
+static void scaled_out(const char *isa)
+{
+    bnfloss_layout l = layout_of(1, V, 0);
+    const int32_t y = 3;
+    bnfloss_outputs o;
+    bnfloss_result r = result_of();
+    float z[V], logp;
+
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    o.logp = &logp;
+    l.logit_scale = 3e38f;
+    for (int j = 0; j < V; j++)
+        z[j] = -4;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, &o, &r) == BNFLOSS_OK
+          && r.nan_rows == 1 && logp != logp, "%s: all out of range", isa);
+    z[y] = -1e-38f;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, &o, &r) == BNFLOSS_OK
+          && r.nan_rows == 0 && logp == 0, "%s: one in range: %g", isa,
+          (double)logp);
+}
+
+/* A gradient beyond any float is infinite, and nothing wraps. */
+static void steepest(const char *isa)
+{
+    bnfloss_layout l = layout_of(1, V, 0);
+    const int32_t y = 3;
+    const float dlogp = 3e38f;
+    float z[V], g[V];
+
+    l.z_loss = 3e38f;
+    for (int j = 0; j < V; j++)
+        z[j] = 1e38f;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+          && bnfloss_backward(&l, z, &y, 0, 1, state, &dlogp, g, NULL)
+             == BNFLOSS_OK, "%s", isa);
+    for (int j = 0; j < V; j++)
+        CHECK(g[j] == -(float)INFINITY, "%s, column %d: %g", isa, j,
+              (double)g[j]);
+}
+
+/* More threads than rows, of few columns and of many, with and without a
+ * gradient: the loss and the gradient of one thread. */
+static void few_rows(const char *isa, int64_t vocab)
+{
+    const size_t bytes = (size_t)(2 * vocab) * sizeof(float);
+    float *z = (float *)malloc(bytes), *one = (float *)malloc(bytes);
+    float *many = (float *)malloc(bytes);
+    const bnfloss_layout l = layout_of(2, vocab, 0);
+    const int32_t y[2] = { 1, (int32_t)vocab - 1 };
+    bnfloss_result a = result_of(), b = result_of(), c = result_of();
+    bnfloss_spec s;
+    rng r = { 3 };
+
+    if (!CHECK(z && one && many, "no memory"))
+        return;
+    for (int64_t j = 0; j < 2 * vocab; j++)
+        z[j] = (float)(rng_below(&r, 513) - 256) / 64;
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(bnfloss_run(&l, &s, NULL, z, y, one, NULL, work, sizeof work, 1, &a)
+          == BNFLOSS_OK && bnfloss_run(&l, &s, NULL, z, y, many, NULL, work,
+                                       sizeof work, 4, &b) == BNFLOSS_OK
+          && bnfloss_run(&l, &s, NULL, z, y, NULL, NULL, work, sizeof work, 4,
+                         &c) == BNFLOSS_OK, "%s", isa);
+    CHECK(memcmp(one, many, bytes) == 0 && a.loss == b.loss
+          && a.loss == c.loss, "%s: 4 threads, V %d", isa, (int)vocab);
+    free(z);
+    free(one);
+    free(many);
+}
+
 int main(void)
 {
     names();
@@ -415,6 +490,10 @@ int main(void)
             shifts(isa);
         }
         many_chunks(isa);
+        scaled_out(isa);
+        steepest(isa);
+        few_rows(isa, 50);
+        few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
     }
     shift_overlaps();
     answers();
