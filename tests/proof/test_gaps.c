@@ -165,8 +165,8 @@ static bnfloss_inputs shift_inputs(void)
 /* Within 16 u: the sums behind a logp are those of floats. */
 static void same_number(double a, double b, const char *what)
 {
-    CHECK(fabs(a - b) <= 0x1p-20 * (1 + fabs(b)), "%s: %.12g, not %.12g", what, a,
-          b);
+    CHECK(fabs(a - b) <= 0x1p-20 * (1 + fabs(b)), "%s: %.12g, not %.12g",
+          what, a, b);
 }
 
 static void shifts(const char *isa)
