@@ -431,6 +431,38 @@ static void scaled_out(const char *isa)
           (double)logp);
 }
 
+/* The first block of a row masked, all 2048 columns of it: the leader comes
+ * late, and the row is that of the other columns. */
+static void late_leader(const char *isa)
+{
+    enum { MASKED = 2048 };
+    static float z[MASKED + V];
+    const bnfloss_layout wide = layout_of(1, MASKED + V, BNFLOSS_ENTROPY
+                                          | BNFLOSS_MEAN);
+    const bnfloss_layout few = layout_of(1, V, BNFLOSS_ENTROPY | BNFLOSS_MEAN);
+    const int32_t far = MASKED + 3, near = 3;
+    float logp[2], rest[2], entropy[2];
+    bnfloss_outputs o;
+
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    for (int j = 0; j < MASKED + V; j++)
+        z[j] = j < MASKED ? -(float)INFINITY : logits[j - MASKED] + 30;
+    for (int k = 0; k < 2; k++) {
+        o.logp = logp + k;
+        o.rest = rest + k;
+        o.entropy = entropy + k;
+        CHECK(bnfloss_forward(k ? &few : &wide, z + (k ? MASKED : 0),
+                              k ? &near : &far, 0, 1, k ? ref_state : state,
+                              &o, NULL) == BNFLOSS_OK, "%s", isa);
+    }
+    same_number((double)logp[0], (double)logp[1], "logp, late");
+    same_number((double)rest[0], (double)rest[1], "rest, late");
+    same_number((double)entropy[0], (double)entropy[1], "entropy, late");
+    CHECK(state[0].finite == ref_state[0].finite, "%s: %g finite", isa,
+          state[0].finite);
+}
+
 /* A gradient beyond any float is infinite, and nothing wraps. */
 static void steepest(const char *isa)
 {
@@ -491,6 +523,7 @@ int main(void)
         }
         many_chunks(isa);
         scaled_out(isa);
+        late_leader(isa);
         steepest(isa);
         few_rows(isa, 50);
         few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
