@@ -323,10 +323,12 @@ static inline void make_row(bytes *b, call *c, int64_t i, void *labels)
             make_logit(&c->seed, what, j, c->V));
     if (what == 5)                                  /* p next to 1 */
         put(c->layout.logits_type, c->logits, i * logits_stride(c) + y, 8);
-    if (!c->tame && chance(b, 8))
-        put(c->layout.logits_type, c->logits,
-            i * logits_stride(c) + (int64_t)take(b) % c->V,
+    if (!c->tame && chance(b, 8)) {
+        const int64_t at = (int64_t)take(b) % c->V;     /* taken in order */
+
+        put(c->layout.logits_type, c->logits, i * logits_stride(c) + at,
             float_from((uint32_t)take_word(b, 4)));
+    }
     if (chance(b, 10))
         y = -1 - below(b, 100);
     if (c->layout.label_type == BNFLOSS_I64)

@@ -15,9 +15,11 @@
 enum { ROWS = 4, COLS = 40, SEQS = 4, ROOM = 320, WORK = 4096 };
 
 /* A struct with room behind it. */
-typedef union any_layout { bnfloss_layout s; unsigned char b[ROOM]; } any_layout;
+typedef union any_layout { bnfloss_layout s; unsigned char b[ROOM]; }
+    any_layout;
 typedef union any_spec { bnfloss_spec s; unsigned char b[ROOM]; } any_spec;
-typedef union any_inputs { bnfloss_inputs s; unsigned char b[ROOM]; } any_inputs;
+typedef union any_inputs { bnfloss_inputs s; unsigned char b[ROOM]; }
+    any_inputs;
 typedef union any_outputs { bnfloss_outputs s; unsigned char b[ROOM]; }
     any_outputs;
 

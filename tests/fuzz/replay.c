@@ -83,7 +83,8 @@ int main(int argc, char **argv)
     if (argc == 1 || (argc > 1 && strcmp(argv[1], "--count") == 0)) {
         for (uint64_t seed = 1; seed <= count; seed++) {
             if (getenv("FUZZ_TRACE"))
-                fprintf(stderr, "seed %u, hash so far %016llx\n", (unsigned)seed, (unsigned long long)fuzz_hash);
+                fprintf(stderr, "seed %u, hash so far %016llx\n",
+                        (unsigned)seed, (unsigned long long)fuzz_hash);
             LLVMFuzzerTestOneInput(data, make_input(seed, data));
         }
     } else {

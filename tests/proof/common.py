@@ -53,3 +53,24 @@ def all_tests():
     files = glob.glob(f'{ROOT}/tests/test_*.c') \
         + glob.glob(f'{ROOT}/tests/proof/test_*.c')
     return sorted(os.path.basename(f)[5:-2] for f in files)
+
+
+def threads_of(folder):
+    """clang-19's flags for OpenMP, with its own libomp or an older one, which
+    serves as well; none where there is no libomp."""
+    probe = os.path.join(folder, 'probe.c')
+    with open(probe, 'w') as f:
+        f.write('#include <omp.h>\n'
+                'int main(void) { return omp_get_max_threads() < 1; }\n')
+    flags = ['-fopenmp=libomp', '-DBNFLOSS_OPENMP']
+    choices = [flags]
+    for header in glob.glob('/usr/lib/llvm-*/lib/clang/*/include/omp.h'):
+        top = header.split('/lib/clang/')[0]
+        choices.append([*flags, '-idirafter', os.path.dirname(header),
+                        '-L' + top + '/lib', '-Wl,-rpath,' + top + '/lib'])
+    for choice in choices:
+        if subprocess.run(['clang-19', '-w', *choice, probe, '-o',
+                           folder + '/probe'],
+                          stderr=subprocess.DEVNULL).returncode == 0:
+            return choice
+    return []

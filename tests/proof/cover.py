@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 
-from common import ROOT, BUILD, all_tests, archive, test_source
+from common import ROOT, BUILD, all_tests, archive, test_source, threads_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FLAGS = ['-g', '-O1', '-fprofile-instr-generate', '-fcoverage-mapping',
@@ -33,26 +33,6 @@ def sh(command, **more):
     return subprocess.run(command, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True,
                           errors='replace', **more)
-
-
-def threads_of(folder):
-    """clang-19's flags for OpenMP, with its own libomp or an older one, which
-    serves as well; none where there is no libomp."""
-    probe = os.path.join(folder, 'probe.c')
-    with open(probe, 'w') as f:
-        f.write('#include <omp.h>\n'
-                'int main(void) { return omp_get_max_threads() < 1; }\n')
-    flags = ['-fopenmp=libomp', '-DBNFLOSS_OPENMP']
-    choices = [flags]
-    for header in glob.glob('/usr/lib/llvm-*/lib/clang/*/include/omp.h'):
-        top = header.split('/lib/clang/')[0]
-        choices.append([*flags, '-idirafter', os.path.dirname(header),
-                        '-L' + top + '/lib', '-Wl,-rpath,' + top + '/lib'])
-    for choice in choices:
-        if sh(['clang-19', '-w', *choice, probe, '-o',
-               folder + '/probe']).returncode == 0:
-            return choice
-    return []
 
 
 def build_and_run(folder):
@@ -183,6 +163,8 @@ def misses_of(tables):
 
     def add(p, name, kind):
         text = source.at(*p[:5])
+        if not text:                # what is between two macros
+            return
         if p[5]:                    # in a macro: its use says more
             text = source.at(*p[5]) + ' : ' + text
         file = os.path.relpath(p[5][0] if p[5] else p[0], ROOT)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from common import ROOT, BUILD, source_hash
+from common import ROOT, BUILD, source_hash, threads_of
 
 OMP = ['-fopenmp', '-DBNFLOSS_OPENMP']
 STATIC = ['-static', '-O2']
@@ -34,6 +34,13 @@ class Config:
         self.runner, self.packages = list(runner), packages
         self.tools = [command[0], *self.runner[:1], *tools.split()]
         self.quick, self.suffix = quick, suffix
+
+
+def clang_threads():
+    if not shutil.which('clang-19'):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        return threads_of(folder)
 
 
 def native():
@@ -50,8 +57,9 @@ def native():
     found.sort(key=lambda c: c.name != 'gcc -O2')       # it comes first
     return found + [
         Config('gcc -O2, 1 to 16 threads', ['gcc', '-O2', *OMP], quick=True),
-        Config('clang-19 -O2, 1 to 16 threads', ['clang-19', '-O2', *OMP],
-               packages='clang-19 libomp-19-dev'),
+        Config('clang-19 -O2, 1 to 16 threads',
+               ['clang-19', '-O2', *clang_threads()],
+               '' if clang_threads() else 'libomp', packages='libomp-dev'),
         Config('gcc -O2 -flto', ['gcc', '-O2', '-flto'], packages='gcc'),
         Config('clang-19 -O2 -flto', ['clang-19', '-O2', '-flto',
                                       '-fuse-ld=lld-19'],

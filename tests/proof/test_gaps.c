@@ -165,8 +165,8 @@ static bnfloss_inputs shift_inputs(void)
 /* Within 16 u: the sums behind a logp are those of floats. */
 static void same_number(double a, double b, const char *what)
 {
-    CHECK(fabs(a - b) <= 0x1p-20 * (1 + fabs(b)), "%s: %.12g, not %.12g", what, a,
-          b);
+    CHECK(fabs(a - b) <= 0x1p-20 * (1 + fabs(b)), "%s: %.12g, not %.12g",
+          what, a, b);
 }
 
 static void shifts(const char *isa)
@@ -405,6 +405,113 @@ static void nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
               (double)dlogp[2 * k]);
 }
 
+/* ---- Numbers at the end of their range ---------------------------------- */
+
+/* A scale that makes every z' infinite leaves nothing: a NaN row; and where
+ * one logit stays finite it is alone. */
+static void scaled_out(const char *isa)
+{
+    bnfloss_layout l = layout_of(1, V, 0);
+    const int32_t y = 3;
+    bnfloss_outputs o;
+    bnfloss_result r = result_of();
+    float z[V], logp;
+
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    o.logp = &logp;
+    l.logit_scale = 3e38f;
+    for (int j = 0; j < V; j++)
+        z[j] = -4;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, &o, &r) == BNFLOSS_OK
+          && r.nan_rows == 1 && logp != logp, "%s: all out of range", isa);
+    z[y] = -1e-38f;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, &o, &r) == BNFLOSS_OK
+          && r.nan_rows == 0 && logp == 0, "%s: one in range: %g", isa,
+          (double)logp);
+}
+
+/* The first block of a row masked, all 2048 columns of it: the leader comes
+ * late, and the row is that of the other columns. */
+static void late_leader(const char *isa)
+{
+    enum { MASKED = 2048 };
+    static float z[MASKED + V];
+    const bnfloss_layout wide = layout_of(1, MASKED + V, BNFLOSS_ENTROPY
+                                          | BNFLOSS_MEAN);
+    const bnfloss_layout few = layout_of(1, V, BNFLOSS_ENTROPY | BNFLOSS_MEAN);
+    const int32_t far = MASKED + 3, near = 3;
+    float logp[2], rest[2], entropy[2];
+    bnfloss_outputs o;
+
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    for (int j = 0; j < MASKED + V; j++)
+        z[j] = j < MASKED ? -(float)INFINITY : logits[j - MASKED] + 30;
+    for (int k = 0; k < 2; k++) {
+        o.logp = logp + k;
+        o.rest = rest + k;
+        o.entropy = entropy + k;
+        CHECK(bnfloss_forward(k ? &few : &wide, z + (k ? MASKED : 0),
+                              k ? &near : &far, 0, 1, k ? ref_state : state,
+                              &o, NULL) == BNFLOSS_OK, "%s", isa);
+    }
+    same_number((double)logp[0], (double)logp[1], "logp, late");
+    same_number((double)rest[0], (double)rest[1], "rest, late");
+    same_number((double)entropy[0], (double)entropy[1], "entropy, late");
+    CHECK(state[0].finite == ref_state[0].finite, "%s: %g finite", isa,
+          state[0].finite);
+}
+
+/* A gradient beyond any float is infinite, and nothing wraps. */
+static void steepest(const char *isa)
+{
+    bnfloss_layout l = layout_of(1, V, 0);
+    const int32_t y = 3;
+    const float dlogp = 3e38f;
+    float z[V], g[V];
+
+    l.z_loss = 3e38f;
+    for (int j = 0; j < V; j++)
+        z[j] = 1e38f;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+          && bnfloss_backward(&l, z, &y, 0, 1, state, &dlogp, g, NULL)
+             == BNFLOSS_OK, "%s", isa);
+    for (int j = 0; j < V; j++)
+        CHECK(g[j] == -(float)INFINITY, "%s, column %d: %g", isa, j,
+              (double)g[j]);
+}
+
+/* More threads than rows, of few columns and of many, with and without a
+ * gradient: the loss and the gradient of one thread. */
+static void few_rows(const char *isa, int64_t vocab)
+{
+    const size_t bytes = (size_t)(2 * vocab) * sizeof(float);
+    float *z = (float *)malloc(bytes), *one = (float *)malloc(bytes);
+    float *many = (float *)malloc(bytes);
+    const bnfloss_layout l = layout_of(2, vocab, 0);
+    const int32_t y[2] = { 1, (int32_t)vocab - 1 };
+    bnfloss_result a = result_of(), b = result_of(), c = result_of();
+    bnfloss_spec s;
+    rng r = { 3 };
+
+    if (!CHECK(z && one && many, "no memory"))
+        return;
+    for (int64_t j = 0; j < 2 * vocab; j++)
+        z[j] = (float)(rng_below(&r, 513) - 256) / 64;
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(bnfloss_run(&l, &s, NULL, z, y, one, NULL, work, sizeof work, 1, &a)
+          == BNFLOSS_OK && bnfloss_run(&l, &s, NULL, z, y, many, NULL, work,
+                                       sizeof work, 4, &b) == BNFLOSS_OK
+          && bnfloss_run(&l, &s, NULL, z, y, NULL, NULL, work, sizeof work, 4,
+                         &c) == BNFLOSS_OK, "%s", isa);
+    CHECK(memcmp(one, many, bytes) == 0 && a.loss == b.loss
+          && a.loss == c.loss, "%s: 4 threads, V %d", isa, (int)vocab);
+    free(z);
+    free(one);
+    free(many);
+}
+
 int main(void)
 {
     names();
@@ -415,6 +522,11 @@ int main(void)
             shifts(isa);
         }
         many_chunks(isa);
+        scaled_out(isa);
+        late_leader(isa);
+        steepest(isa);
+        few_rows(isa, 50);
+        few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
     }
     shift_overlaps();
     answers();
