@@ -200,7 +200,7 @@ static inline void make_layout(bytes *b, call *c)
     c->in_place = l->logits_type == l->grad_type && chance(b, 3);
     if (c->in_place)
         l->grad_stride = l->logits_stride;
-    if (!c->in_place && chance(b, 4))
+    if (!c->in_place && !any_flag(c, BNFLOSS_DEFER_SCALE) && chance(b, 4))
         l->flags |= BNFLOSS_ACCUMULATE;
     else if (chance(b, 3))
         l->grad_cols = l->grad_stride ? l->grad_stride
