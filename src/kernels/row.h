@@ -492,17 +492,17 @@ BN_INLINE KERNEL void FN(group_gradient)(
     }
 }
 
-/* All whole groups of a chunk whose gradients have the logits' type. Returns
- * where the rest begins. */
+/* All whole groups of a chunk. Returns where the rest begins. */
 BN_INLINE KERNEL int64_t FN(whole_groups)(
-    const uint32_t type, const bn_chunk *c, const bn_coefficients *k,
-    const bn_map *map, v_table table, const int general)
+    const uint32_t type, const uint32_t to_type, const bn_chunk *c,
+    const bn_coefficients *k, const bn_map *map, v_table table,
+    const int general)
 {
     int64_t i = 0;
 
     for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
         bn_prefetch(&c->ahead, i);
-        FN(group_gradient)(type, c->z, i, type, c->grad, i, k, map, table,
+        FN(group_gradient)(type, c->z, i, to_type, c->grad, i, k, map, table,
                            general);
     }
     return i;
@@ -578,16 +578,23 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
     const bn_chunk here = *chunk, *c = &here;
     const bn_coefficients factors = *coefficients, *k = &factors;
     const v_table table = v_table_load(k->table);
-    const int same = c->grad_type == c->type && !k->accumulate && !c->stream;
+    const int direct = !k->accumulate && !c->stream;
+    const int f32 = direct && c->grad_type == BNFLOSS_F32;
+    const int same = direct && c->grad_type == c->type;
     const int64_t whole = BN_GROUP;
     int64_t i = 0, line = c->stream ? bn_until_line(c) : -1;
 
-    if (same && c->type == BNFLOSS_F32)
-        i = FN(whole_groups)(BNFLOSS_F32, c, k, map, table, general);
+    if (f32 && c->type == BNFLOSS_F32)
+        i = FN(whole_groups)(BNFLOSS_F32, BNFLOSS_F32, c, k, map, table,
+                             general);
+    else if (f32 && c->type == BNFLOSS_BF16 && !general)
+        i = FN(whole_groups)(BNFLOSS_BF16, BNFLOSS_F32, c, k, map, table, 0);
+    else if (f32 && c->type == BNFLOSS_F16 && !general)
+        i = FN(whole_groups)(BNFLOSS_F16, BNFLOSS_F32, c, k, map, table, 0);
     else if (same && c->type == BNFLOSS_BF16 && !general)
-        i = FN(whole_groups)(BNFLOSS_BF16, c, k, map, table, general);
+        i = FN(whole_groups)(BNFLOSS_BF16, BNFLOSS_BF16, c, k, map, table, 0);
     else if (same && c->type == BNFLOSS_F16 && !general)
-        i = FN(whole_groups)(BNFLOSS_F16, c, k, map, table, general);
+        i = FN(whole_groups)(BNFLOSS_F16, BNFLOSS_F16, c, k, map, table, 0);
     while (i < c->n) {
         const int64_t left = (i < line ? line : c->n) - i;
         const int64_t n = left < whole ? left : whole;
