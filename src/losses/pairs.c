@@ -140,8 +140,29 @@ typedef struct bn_pair_sums {
     bnfloss_result *result;
 } bn_pair_sums;
 
-/* The rejected sequence of pair k or, for AOT, that at the chosen's rank, gets
- * the other half; value and slopes of `pair`. */
+/* A pair times its weight and WPO's. A weight of 0 gives 0, whatever is in the
+ * pair; else NaN in the loss is NaN in all of it. */
+static bn_pair bn_pair_weigh(bn_pair p, double weight, double wpo,
+                             bnfloss_result *result)
+{
+    const double factor = weight * wpo;
+
+    if (weight == 0) {
+        p.value = p.dw = p.dx = p.du = 0;
+    } else if (bn_is_nan(p.value) || bn_is_nan(factor)) {
+        p.value = p.dw = p.dx = p.du = BN_NAN;
+        result->nan_pairs++;
+    } else {
+        p.value = bn_times(factor, p.value);
+        p.dw = bn_times(factor, p.dw);
+        p.dx = bn_times(factor, p.dx);
+        p.du = bn_times(factor, p.du);
+    }
+    return p;
+}
+
+/* Gives the rows behind a pair their scales: the chosen sequence of pair kw
+ * and the rejected one of pair kx, which differ where the batch was sorted. */
 static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
                            bn_pair_sums *sums)
 {
@@ -150,25 +171,17 @@ static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
     const double scale = bn_call_scale(b);
     const double weight = b->loss->shape == BN_BY_PAIR
                               ? bn_given(b->in->pair_weight, kw, 1) : 1;
-    const double factor = b->spec->flags & BNFLOSS_WPO
-                              ? weight * bn_exp(w->wpo + x->wpo) : weight;
+    const double wpo = b->spec->flags & BNFLOSS_WPO
+                           ? bn_exp(w->wpo + x->wpo) : 1;
     const double share = bn_sft_share(b, w);
     const double sft = share > 0 ? share * -w->logp : 0;
 
-    if (weight == 0) {
-        memset(&pair, 0, sizeof pair);
-    } else if (bn_is_nan(pair.value) || bn_is_nan(factor)) {
-        pair.value = pair.dw = pair.dx = pair.du = BN_NAN;
-        sums->result->nan_pairs++;
-    }
-    if (weight != 0)
-        pair.value = bn_times(factor, pair.value);
-    w->scale = weight != 0 ? bn_times(factor, pair.dw) * scale : 0;
-    x->scale = weight != 0 ? bn_times(factor, pair.dx) * scale : 0;
-    if (b->loss->traits & BN_DISTANCE && weight != 0)
-        x->distance -= factor * pair.du * scale
-                       * b->numbers.alpha * b->numbers.beta;
+    pair = bn_pair_weigh(pair, weight, wpo, sums->result);
+    w->scale = pair.dw * scale;
+    x->scale = pair.dx * scale;
     w->plain = -share * scale;
+    if (b->loss->traits & BN_DISTANCE)
+        x->distance -= pair.du * scale * b->numbers.alpha * b->numbers.beta;
     bn_add(&sums->loss, pair.value + sft);
     bn_add(&sums->sft, sft);
     if (sums->pair_loss)
