@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: MIT */
 #include "../test.h"
 
+#include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -104,7 +105,7 @@ static double plain_mean(const float *z)
 
     for (int j = 0; j < V; j++)
         sum += (double)z[j];
-    return sum / V;
+    return sum / (double)V;
 }
 
 /* what: 0 logp, 1 logit, 2 centred */
@@ -270,6 +271,100 @@ static void several_specs(void)
     s.ld_alpha = 0.5f;
     CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_E_OPTION,
           "and with LD-DPO");
+}
+
+/* ---- Inputs that a loss does not read, or not to the end ----------------- */
+
+static bnfloss_status one_pair(uint32_t kind, const bnfloss_inputs *more,
+                               const bnfloss_outputs *o)
+{
+    static const int64_t start[] = { 0, 1, 2 };
+    static const float ref[] = { -1, -2 }, logp[] = { -2, -1 };
+    bnfloss_result r = result_of();
+    bnfloss_inputs in = *more;
+    bnfloss_spec s;
+    float dlogp[2];
+
+    in.struct_size = sizeof in;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    bnfloss_spec_init(&s, kind);
+    return bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, o, work,
+                        sizeof work, &r);
+}
+
+static void inputs_refused(void)
+{
+    const float inf = (float)INFINITY;
+    bnfloss_inputs in;
+    float x = 0.5f;
+
+    memset(&in, 0, sizeof in);
+    in.shift_mean = in.shift_count = 1;
+    CHECK(one_pair(BNFLOSS_BCO, &in, NULL) == BNFLOSS_OK, "BCO's shift");
+    CHECK(one_pair(BNFLOSS_KTO, &in, NULL) == BNFLOSS_E_OPTION, "KTO's");
+    CHECK(one_pair(BNFLOSS_DPO, &in, NULL) == BNFLOSS_E_OPTION, "DPO's");
+    memset(&in, 0, sizeof in);
+    in.soft_label = &x;
+    CHECK(one_pair(BNFLOSS_IREPO, &in, NULL) == BNFLOSS_OK, "soft label");
+    x = 1;
+    CHECK(one_pair(BNFLOSS_IREPO, &in, NULL) == BNFLOSS_E_INPUT, "of 1");
+    x = 0;
+    CHECK(one_pair(BNFLOSS_IREPO, &in, NULL) == BNFLOSS_E_INPUT, "of 0");
+    memset(&in, 0, sizeof in);
+    in.pair_scale = &x;
+    CHECK(one_pair(BNFLOSS_DPO, &in, NULL) == BNFLOSS_E_INPUT, "scale of 0");
+    x = inf;
+    CHECK(one_pair(BNFLOSS_DPO, &in, NULL) == BNFLOSS_E_INPUT, "infinite");
+    x = 3e38f;
+    CHECK(one_pair(BNFLOSS_DPO, &in, NULL) == BNFLOSS_OK, "nearly so");
+}
+
+/* Each output of the loss stage, in the middle of the work buffer. */
+static void outputs_in_work(void)
+{
+    bnfloss_inputs in;
+
+    memset(&in, 0, sizeof in);
+    for (int k = 0; k < 6; k++) {
+        bnfloss_outputs o;
+
+        memset(&o, 0, sizeof o);
+        o.struct_size = sizeof o;
+        o.dlogp = k == 0 ? (float *)(void *)work : NULL;
+        o.row_loss = k == 1 ? (float *)(void *)work : NULL;
+        o.seq_logp = k == 2 ? work : NULL;
+        o.seq_ratio = k == 3 ? work : NULL;
+        o.seq_loss = k == 4 ? work : NULL;
+        o.spec_loss = k == 5 ? work : NULL;
+        CHECK(one_pair(BNFLOSS_DPO, &in, &o) == BNFLOSS_E_OVERLAP,
+              "output %d", k);
+    }
+}
+
+/* bnfloss_measure_shifts() gives the caller's rounding back, as all do. */
+static void rounding_kept(void)
+{
+#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(__TINYC__)
+    static volatile double one = 1, tiny = 0x1p-80, sum;
+    bnfloss_inputs in = shift_inputs();
+    bnfloss_shifts x;
+    int up;
+
+    memset(&x, 0, sizeof x);
+    x.struct_size = sizeof x;
+    fesetround(FE_UPWARD);
+    (void)bnfloss_measure_shifts(&in, N, state, ref_state, work, sizeof work,
+                                 &x);
+    sum = one + tiny;                   /* stored before what follows */
+    up = sum > one;
+    fesetround(FE_TONEAREST);
+    CHECK(up, "rounding upwards was not given back");
+#else
+    test_skip("the caller's rounding: not on this machine or compiler");
+#endif
 }
 
 /* ---- Answers of every size ---------------------------------------------- */
@@ -482,6 +577,23 @@ static void steepest(const char *isa)
               (double)g[j]);
 }
 
+/* The state of a NaN row holds nothing else, also where it has chunks. */
+static void nan_of_chunks(const char *isa)
+{
+    enum { WIDE = BNFLOSS_CHUNK + 5 };
+    static float z[WIDE];
+    const bnfloss_layout l = layout_of(1, WIDE, BNFLOSS_ENTROPY);
+    const int32_t y = 3;
+
+    z[WIDE - 1] = (float)NAN;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK,
+          "%s", isa);
+    CHECK(state->flags & BNFLOSS_ROW_NAN && state->leader_id == -1
+          && state->leader != state->leader && state->sum != state->sum
+          && state->label != state->label && state->dot != state->dot,
+          "%s: leader %d, %g", isa, (int)state->leader_id, state->leader);
+}
+
 /* More threads than rows, of few columns and of many, with and without a
  * gradient: the loss and the gradient of one thread. */
 static void few_rows(const char *isa, int64_t vocab)
@@ -524,11 +636,15 @@ int main(void)
         many_chunks(isa);
         scaled_out(isa);
         late_leader(isa);
+        nan_of_chunks(isa);
         steepest(isa);
         few_rows(isa, 50);
         few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
     }
     shift_overlaps();
+    rounding_kept();
+    inputs_refused();
+    outputs_in_work();
     answers();
     slice_outputs();
     for (int a = 0; a < 4; a++) {
