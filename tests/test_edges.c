@@ -107,6 +107,7 @@ DEFECT(out_seq_loss_off, OFF(a->outputs->seq_loss, 4))
 #define SIZES(name)                                                           \
     DEFECT(name##_size_0, a->name->struct_size = 0)                           \
     DEFECT(name##_size_4, a->name->struct_size = 4)                           \
+    DEFECT(name##_size_odd, a->name->struct_size -= 2)                        \
     DEFECT(name##_size_4097, a->name->struct_size = 4097)
 #define UNKNOWN(name)                                                         \
     DEFECT(name##_unknown, a->name->struct_size += 16;                        \
@@ -287,7 +288,8 @@ DEFECT(state_twice, a->other[8].flags |= BNFLOSS_ROW_LABEL)
 #define SIZE_DEFECTS(name, doors)                                             \
     { "E35", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_0 },      \
     { "E35", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4 },      \
-    { "E36", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4097 }
+    { "E36", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4097 },            \
+    { "E36", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_odd }
 #define NUMBER_DEFECTS(id, doors, kinds, name)                                \
     { id, doors, kinds, BNFLOSS_E_VALUE, -1, name##_minus },                  \
     { id, doors, kinds, BNFLOSS_E_VALUE, -1, name##_tiny_minus },             \
@@ -356,6 +358,7 @@ static const defect defects[] = {
     { "E35", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_0 },
     { "E35", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_4 },
     { "E36", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_4097 },
+    { "E36", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_odd },
     { "E37", LAYOUT, ALL, BNFLOSS_E_STRUCT, -1, layout_unknown },
     { "E37", LOSS, ALL, BNFLOSS_E_STRUCT, -1, spec_unknown },
     { "E37", LOSS, ALL, BNFLOSS_E_STRUCT, -1, inputs_unknown },

@@ -57,9 +57,12 @@ int main(void)
         k.backward[1] = k.backward[0];
         CHECK(bn_self_hash(&k) != BN_SELF_HASH, "general of %s", k.name);
     }
-    /* whatever the caller rounds like */
-    fesetround(FE_UPWARD);
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+    fesetround(FE_UPWARD);              /* whatever the caller rounds like */
     CHECK(bnfloss_selftest(NULL) == BNFLOSS_OK, "rounding upwards");
     fesetround(FE_TONEAREST);
+#else
+    test_skip("rounding upwards: nothing is promised about it here");
+#endif
     return test_end();
 }

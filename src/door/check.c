@@ -20,6 +20,11 @@
 struct bn_align { char c; bnfloss_row x; };
 #define BN_ALIGN_STRUCT offsetof(struct bn_align, x)
 
+static int bn_is_size(uint32_t size)
+{
+    return size >= 8 && size <= 4096 && size % BN_ALIGN_STRUCT == 0;
+}
+
 /* Copies what the caller's struct has of the known fields; *to holds the
  * defaults. Both start with their size. */
 static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
@@ -32,7 +37,7 @@ static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
     if ((uintptr_t)from % BN_ALIGN_STRUCT)
         return BNFLOSS_E_ALIGN;
     memcpy(&size, from, sizeof size);
-    if (size < 8 || size > 4096)
+    if (!bn_is_size(size))
         return BNFLOSS_E_STRUCT;
     for (uint32_t i = known; i < size; i++)
         if (bytes[i] != 0)
@@ -60,7 +65,7 @@ static bnfloss_status bn_check_answer(const void *answer)
     if ((uintptr_t)answer % BN_ALIGN_STRUCT)
         return BNFLOSS_E_ALIGN;
     memcpy(&size, answer, sizeof size);
-    return size < 8 || size > 4096 ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
+    return bn_is_size(size) ? BNFLOSS_OK : BNFLOSS_E_STRUCT;
 }
 
 /* A result may be missing. */
@@ -172,6 +177,12 @@ typedef struct bn_spans {
     int misaligned;
 } bn_spans;
 
+/* Of an element of so many bytes; structs are looked at where added. */
+static size_t bn_alignment(size_t size)
+{
+    return size > 8 ? 1 : size == 8 ? BN_ALIGN_STRUCT : size;
+}
+
 /* count elements from p; NULL and empty buffers lie nowhere */
 static void bn_span_add(bn_spans *s, const void *p, int64_t count, size_t size,
                         int written)
@@ -180,7 +191,7 @@ static void bn_span_add(bn_spans *s, const void *p, int64_t count, size_t size,
 
     if (!p || count <= 0)
         return;
-    s->misaligned |= size <= 8 && (uintptr_t)p % size != 0;
+    s->misaligned |= (uintptr_t)p % bn_alignment(size) != 0;
     a->begin = (uintptr_t)p;
     a->end = a->begin + (uintptr_t)count * size;
     a->written = written;

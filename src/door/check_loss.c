@@ -121,10 +121,10 @@ static bnfloss_status bn_check_options(const bnfloss_spec *p,
         && p->sft_norm != BNFLOSS_NORM_LENGTH
         && p->sft_norm != BNFLOSS_NORM_BATCH)
         return BNFLOSS_E_ENUM;
-    /* the deferred scale is one factor a row, which leaves no room for two */
+    /* the deferred scale is one factor a row, which leaves no room for two;
+     * BMC's ld_alpha is 0 */
     if (p->flags & BNFLOSS_DEFER_SCALE
-        && (p->also || (p->sft_weight > 0
-                        && (p->ld_alpha < 1 || loss->traits & BN_MASK))))
+        && (p->also || (p->sft_weight > 0 && p->ld_alpha < 1)))
         return BNFLOSS_E_OPTION;
     return BNFLOSS_OK;
 }
@@ -173,8 +173,6 @@ static bnfloss_status bn_check_specs(const bnfloss_spec *first,
     memset(uses, 0, sizeof *uses);
     BN_TRY(bn_check_spec(first, p));
     bn_uses_add(uses, p);
-    if (p->also && first->struct_size % BN_ALIGN_STRUCT)
-        return BNFLOSS_E_STRUCT;        /* the next would not be aligned */
     for (uint32_t k = 1; k <= p->also; k++) {
         if (bn_spec_at(first, k)->struct_size != first->struct_size)
             return BNFLOSS_E_STRUCT;
@@ -360,7 +358,8 @@ static int bn_inputs_misaligned(const bnfloss_inputs *in)
         in->pair_scale, in->pair_margin, in->soft_label, in->distance,
         in->log_square
     };
-    int bad = (uintptr_t)in->seq_start % 8 || (uintptr_t)in->mismatched % 8;
+    int bad = (uintptr_t)in->seq_start % BN_ALIGN_STRUCT
+              || (uintptr_t)in->mismatched % BN_ALIGN_STRUCT;
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         bad |= (uintptr_t)words[i] % 4 != 0;

@@ -39,8 +39,6 @@ static void bn_token_metrics(const bn_batch *b, bnfloss_result *result)
 /* What the loss takes a sequence's log-probabilities to be worth. */
 static double bn_reward(const bn_batch *b, const bn_seq *q)
 {
-    if (b->spec->kind == BNFLOSS_SFT)
-        return BN_NAN;
     if (b->loss->traits & BN_MEAN_REWARD)
         return b->numbers.beta * (q->l / (double)q->n);
     return b->numbers.beta * q->ratio;
@@ -101,7 +99,7 @@ static void bn_side_metrics_of(const bn_batch *b, bnfloss_result *result)
         right += bn_pair_counts(b, k)
                  && bn_reward(b, b->seq + bn_pair_seq(b, k, 1))
                     > bn_reward(b, b->seq + bn_pair_seq(b, k, -1));
-    result->rewards_accuracies = b->pairs > 0 && b->spec->kind != BNFLOSS_SFT
+    result->rewards_accuracies = b->pairs > 0
         ? (double)right / (double)b->pairs : BN_NAN;
 }
 

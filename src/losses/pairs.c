@@ -147,16 +147,13 @@ static bn_pair bn_pair_weigh(bn_pair p, double weight, double wpo,
 {
     const double factor = weight * wpo;
 
-    if (weight == 0) {
-        p.value = p.dw = p.dx = p.du = 0;
-    } else if (bn_is_nan(p.value) || bn_is_nan(factor)) {
-        p.value = p.dw = p.dx = p.du = BN_NAN;
+    p.value = weight == 0 ? 0 : bn_times(factor, p.value);
+    p.dw = weight == 0 ? 0 : bn_times(factor, p.dw);
+    p.dx = weight == 0 ? 0 : bn_times(factor, p.dx);
+    p.du = weight == 0 ? 0 : bn_times(factor, p.du);
+    if (bn_is_nan(p.value)) {
+        p.dw = p.dx = p.du = BN_NAN;
         result->nan_pairs++;
-    } else {
-        p.value = bn_times(factor, p.value);
-        p.dw = bn_times(factor, p.dw);
-        p.dx = bn_times(factor, p.dx);
-        p.du = bn_times(factor, p.du);
     }
     return p;
 }

@@ -244,14 +244,14 @@ static int bn_has_margin(const bn_loss *loss)
     return loss->margin != NULL;
 }
 
-/* Whether a loss takes a number, and its default, or 0. */
+/* Whether a loss takes a number (not BN_NO_NUMBER), and its default, or 0. */
 static int bn_takes(const bn_loss *loss, bn_number number, float *value)
 {
     const int all = (int)(sizeof loss->numbers / sizeof *loss->numbers);
 
     *value = 0;
     for (int i = 0; i < all; i++) {
-        if (loss->numbers[i].number == number && number != BN_NO_NUMBER) {
+        if (loss->numbers[i].number == number) {
             *value = loss->numbers[i].value;
             return 1;
         }

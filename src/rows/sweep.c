@@ -206,10 +206,10 @@ BN_NOINLINE static void bn_wide_backward(const bn_job *j, int64_t i,
 
 /* ---- The whole batch ---------------------------------------------------- */
 
-/* Fewer rows than threads, and rows worth cutting. */
+/* Fewer rows than threads, of which there are no more than chunks. */
 static int bn_is_wide(const bn_view *w, int threads)
 {
-    return threads > 1 && w->rows < threads && w->vocab > BNFLOSS_CHUNK;
+    return threads > 1 && w->rows < threads;
 }
 
 static int64_t bn_most_tasks(const bn_view *w)
