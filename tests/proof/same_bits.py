@@ -122,7 +122,7 @@ def run(config, program, *arguments):
                                 'WINEDEBUG': '-all'})
     except subprocess.TimeoutExpired:
         return 'hangs'
-    found = re.search(r'hash ([0-9a-f]{16})\s*$', r.stdout)
+    found = re.search(r'(?m)hash ([0-9a-f]{16})\s*$', r.stdout)
     if r.returncode or not found:
         first = [x for x in r.stdout.split('\n')
                  if x and not x.startswith('SKIPPED')]
