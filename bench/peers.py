@@ -137,27 +137,27 @@ class Bnfloss:
         import numpy as np
 
         self.batch, self.threads = batch, options.threads
-        self.library = c.CDLL(options.library)
-        self.library.bnfloss_isa.restype = c.c_char_p
+        self.so = c.CDLL(options.library)
+        self.so.bnfloss_isa.restype = c.c_char_p
         self.start = np.arange(batch.N + 1, dtype=np.int64)
         self.spec = Spec()
-        self.library.bnfloss_spec_init(
+        self.so.bnfloss_spec_init(
             c.byref(self.spec), {"bnf": 1, "dpo": 2, "sft": 3}[loss])
         self.layout = sized(Layout, rows=batch.N, vocab=batch.V, label_type=1)
         self.inputs = None if loss == "sft" else sized(
             Inputs, pairing=1, sequences=batch.N,
             seq_start=self.start.ctypes.data, ref_logp=batch.ref.ctypes.data)
         need = c.c_uint64()
-        self.library.bnfloss_workspace(
+        self.so.bnfloss_workspace(
             c.byref(self.layout), c.byref(self.spec), c.c_int64(0),
             c.c_int64(batch.N), c.byref(need))
         self.bytes = need.value
         self.work = None
 
     def version(self):
-        isa = self.library.bnfloss_isa().decode()
-        self.library.bnfloss_version.restype = c.c_char_p
-        return "%s, %s" % (self.library.bnfloss_version().decode(), isa)
+        isa = self.so.bnfloss_isa().decode()
+        self.so.bnfloss_version.restype = c.c_char_p
+        return "%s, %s" % (self.so.bnfloss_version().decode(), isa)
 
     def step(self):
         import numpy as np
@@ -166,7 +166,7 @@ class Bnfloss:
             self.work = np.empty(self.bytes, np.uint8)
         result = sized(Result)
         b = self.batch
-        status = self.library.bnfloss_run(
+        status = self.so.bnfloss_run(
             c.byref(self.layout), c.byref(self.spec),
             c.byref(self.inputs) if self.inputs else None,
             c.c_void_p(b.logits.ctypes.data), c.c_void_p(b.label.ctypes.data),
@@ -381,7 +381,7 @@ class Llmc:
         if not options.llmc:
             raise Absent("give its checkout: --llmc PATH")
         self.batch, self.path = batch, options.llmc
-        self.library = c.CDLL(self.build())
+        self.so = c.CDLL(self.build())
         self.probs = self.grad = None
 
     def build(self):
@@ -422,11 +422,11 @@ class Llmc:
             self.prepare()
         p = {k: c.c_void_p(getattr(self, k).ctypes.data) for k in (
             "probs", "grad", "losses", "dlosses", "targets")}
-        self.library.softmax_forward(
+        self.so.softmax_forward(
             p["probs"], c.c_void_p(b.logits.ctypes.data), 1, b.N, b.V, b.V)
-        self.library.crossentropy_forward(
+        self.so.crossentropy_forward(
             p["losses"], p["probs"], p["targets"], 1, b.N, b.V)
-        self.library.crossentropy_softmax_backward(
+        self.so.crossentropy_softmax_backward(
             p["grad"], p["dlosses"], p["probs"], p["targets"], 1, b.N, b.V,
             b.V)
         return float(self.losses.mean())
