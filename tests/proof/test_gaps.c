@@ -375,7 +375,7 @@ static void answers(void)
     const bnfloss_layout good = layout_of(N, V, 0);
     const bnfloss_layout bad = layout_of(N, -1, 0);
 
-    for (uint32_t size = 8; size <= sizeof a.r; size++) {
+    for (uint32_t size = 8; size <= sizeof a.r; size += 8) {
         uint32_t written = 0;
 
         memset(&a, 0xA5, sizeof a);
