@@ -86,33 +86,14 @@ def aligned(N, V):
 # ---- bnfloss ----------------------------------------------------------------
 
 
-def struct(name, *groups):
-    fields = [(n, t) for t, names in groups for n in names.split()]
-    return type(name, (c.Structure,), {"_fields_": fields})
+# The structs of the bindings' test, which holds them against the header.
+sys.path.insert(0, os.path.join(ROOT, "tests", "bindings"))
+from structs import Layout, Result, Spec, sized, struct  # noqa: E402
 
-
-Layout = struct(
-    "Layout",
-    (c.c_uint32, "struct_size logits_type grad_type label_type flags"),
-    (c.c_float, "logit_scale softcap label_smoothing z_loss"),
-    (c.c_uint32, "reserved"),
-    (c.c_int64, "rows vocab logits_stride grad_stride grad_cols vocab_begin"
-                " vocab_total"))
-Spec = struct(
-    "Spec", (c.c_uint32, "struct_size kind token_norm divisor flags"),
-    (c.c_float, "beta flip_prob eps"),
-    (c.c_double, "divisor_value loss_scale"))
+# As many of the fields as are needed here: a smaller struct is a legal one.
 Inputs = struct(
     "Inputs", (c.c_uint32, "struct_size pairing"), (c.c_int64, "sequences"),
     (c.c_void_p, "seq_start side ref_logp row_weight"))
-Result = struct(
-    "Result", (c.c_uint32, "struct_size reserved"), (c.c_int64, "where"),
-    (c.c_double, "loss divisor"), (c.c_int64, "counts" " a b c d e f g"),
-    (c.c_double, " ".join("m%d" % i for i in range(10))))
-
-
-def sized(kind, **values):
-    return kind(struct_size=c.sizeof(kind), **values)
 
 
 def build_library():
@@ -137,7 +118,7 @@ class Bnfloss:
         import numpy as np
 
         self.batch, self.threads = batch, options.threads
-        self.so = c.CDLL(options.library)
+        self.so = c.CDLL(options.so)
         self.so.bnfloss_isa.restype = c.c_char_p
         self.start = np.arange(batch.N + 1, dtype=np.int64)
         self.spec = Spec()
@@ -572,7 +553,7 @@ def child(options, what, **values):
     """Runs this script again, tied to as many CPUs; its last line is JSON."""
     cpus = sorted(os.sched_getaffinity(0))[:values["threads"]]
     command = [sys.executable, os.path.abspath(__file__), "--child", what,
-               "--library", options.library, "--mib", str(options.mib),
+               "--so", options.so, "--mib", str(options.mib),
                "--rounds", str(options.rounds)]
     if options.llmc:
         command += ["--llmc", options.llmc]
@@ -614,7 +595,7 @@ def show(report, memory, said):
 
 
 def run(options):
-    options.library = options.library or build_library()
+    options.so = options.so or build_library()
     print("%s, Python %s" % (machine(), platform.python_version()))
     print("times: median of %d interleaved rounds; x ours: median ratio "
           "within a round;\nextra mem: peak beyond the logits, in sizes of the "
@@ -681,7 +662,8 @@ def main():
                    help="size of the logits (256)")
     a.add_argument("--rounds", type=int, default=9, help="(9)")
     a.add_argument("--llmc", help="a checkout of llm.c, compiled as it is")
-    a.add_argument("--library", help="libbnfloss.so (builds its own)")
+    a.add_argument("--library", dest="so",
+                   help="libbnfloss.so (builds its own)")
     a.add_argument("--no-memory", dest="memory", action="store_false",
                    help="times only")
     a.add_argument("--json", help="a file for all of it")
@@ -689,7 +671,7 @@ def main():
         one = argparse.ArgumentParser()
         for key, kind in (("child", str), ("peer", str), ("loss", str),
                           ("vocab", int), ("threads", int), ("mib", int),
-                          ("rounds", int), ("llmc", str), ("library", str)):
+                          ("rounds", int), ("llmc", str), ("so", str)):
             one.add_argument("--" + key, type=kind)
         options = one.parse_args()
         {"time": measure, "memory": measure_memory}[options.child](options)
