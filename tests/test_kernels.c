@@ -690,14 +690,17 @@ static void streams(const char *isa)
     enum { N = 300, ROOM = 64 };
     static float z[N], want[N + 2 * ROOM], got[N + 2 * ROOM];
     const bn_kernels *kernels = bn_kernels_get();
-    bn_coefficients k;
+    bn_coefficients both[2];
+    bn_factor factor;
     bn_map map;
     rng r = { 11 };
 
     memset(&map, 0, sizeof map);
     map.scale = 1;
-    bn_coefficients_for(&k, &map, 3, -0.25, 0);
-    k.accumulate = 0;
+    factor = bn_factor_for(&map, 3, -0.25);
+    bn_coefficients_plain(&both[0], &factor, 0);
+    bn_coefficients_general(&both[1], &map, 3, -0.25, 0);
+    both[0].accumulate = both[1].accumulate = 0;
     for (int i = 0; i < N; i++)
         z[i] = (float)rng_normal(&r);
     for (int t = 0; t < 2 * 16 * (N + 1); t++) {
@@ -714,10 +717,10 @@ static void streams(const char *isa)
         c.ahead.begin = (uintptr_t)z;
         c.ahead.step = 256;
         c.grad = want + ROOM + shift;
-        kernels->backward[general](&c, &k, &map);
+        kernels->backward[general](&c, &both[general], &map);
         c.grad = got + ROOM + shift;
         c.stream = 1;
-        kernels->backward[general](&c, &k, &map);
+        kernels->backward[general](&c, &both[general], &map);
         CHECK(memcmp(want, got, sizeof got) == 0,
               "%s: %d gradients streamed to %d", isa, (int)c.n, shift);
     }

@@ -78,8 +78,8 @@ static void bn_self_row(bn_self *t, int64_t i, const bn_kernels *kernels)
     bnfloss_row x;
 
     bn_self_logits(t, i, &w);
-    bn_row_forward(&sweep, t->z, label, &x);
-    bn_row_backward(&sweep, &x, -0.5f, t->z, t->grad);
+    bn_row_forward(&sweep, t->z, label, &x, NULL);
+    bn_row_backward(&sweep, &x, -0.5f, t->z, t->grad, NULL);
     bn_self_add_double(t, x.leader);
     bn_self_add_double(t, x.sum);
     bn_self_add_double(t, x.dot);

@@ -12,7 +12,8 @@
 static const bn_kernels FN(kernels) = {
     QUOTE(ISA),
     { FN(forward), FN(forward_dot), FN(forward_general) },
-    { FN(backward), FN(backward_general) }
+    { FN(backward), FN(backward_general) },
+    FN(kept)
 };
 
 #undef PASTE_

@@ -283,11 +283,12 @@ BN_INLINE KERNEL v FN(term)(v z, bn_sums *s, const bn_map *map, v_table table,
 }
 
 /* Adds a group to the lanes: four vectors by a fixed tree, in the open so
- * that they overlap. */
+ * that they overlap. keep: where to leave the exponentials, which may be where
+ * the logits are, or NULL. */
 BN_INLINE KERNEL void FN(group_sums)(
     const uint32_t type, const void *z, int64_t i, bn_sums *s,
     const bn_map *map, v_table table, const int general, const int dot,
-    FN(lanes) *lanes)
+    float *keep, FN(lanes) *lanes)
 {
     for (int h = 0; h < BN_LANES / VL; h++, i += VL) {
         v d0, d1, d2, d3;
@@ -300,6 +301,12 @@ BN_INLINE KERNEL void FN(group_sums)(
         const v e3 = FN(term)(FN(read)(type, z, i + 48), s, map, table,
                               general, dot, &d3, lanes, h);
 
+        if (keep) {
+            v_store_f32(keep + h * VL, e0);
+            v_store_f32(keep + h * VL + 16, e1);
+            v_store_f32(keep + h * VL + 32, e2);
+            v_store_f32(keep + h * VL + 48, e3);
+        }
         lanes->sum[h] = v_add(lanes->sum[h],
                               v_add(v_add(e0, e1), v_add(e2, e3)));
         if (dot)
@@ -321,29 +328,58 @@ BN_INLINE KERNEL void FN(flush)(bn_sums *s, const FN(lanes) *lanes,
     }
 }
 
-/* Sums the span at index i and takes the maximum of the one at `next`, both
- * clean. */
+/* Takes the maximum of the span at index `next` and sums the one at i, both
+ * clean. In this order: they may be the same, and logits not there after. */
 BN_INLINE KERNEL void FN(clean_span)(
     const uint32_t type, const void *z, int64_t i, int64_t next, bn_sums *s,
     const bn_map *map, v_table table, const bn_prefetches *ahead,
-    const int general, const int dot, FN(lanes) *lanes, FN(top) *t)
+    const int general, const int dot, float *keep, FN(lanes) *lanes,
+    FN(top) *t)
 {
     for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP) {
-        FN(group_sums)(type, z, i + g, s, map, table, general, dot, lanes);
-        bn_prefetch(ahead, i + g);
         FN(group_max)(type, z, next + g, t);
+        bn_prefetch(ahead, i + g);
+        FN(group_sums)(type, z, i + g, s, map, table, general, dot,
+                       keep ? keep + i + g : NULL, lanes);
     }
+}
+
+/* Leaves n <= 64 exponentials, from z to `keep`, which may be the same. Unlike
+ * the sums, they leave nobody out. */
+KERNEL static void FN(keep_group)(const float *z, int64_t n, const bn_sums *s,
+                                  v_table table, float *keep)
+{
+    float tail[BN_GROUP];
+    float *to = keep;
+
+    if (n < BN_GROUP) {
+        FN(widen_tail)(BNFLOSS_F32, z, 0, n, tail);
+        z = to = tail;
+    }
+    for (int j = 0; j < BN_GROUP; j += VL) {
+        const v x = v_sub(v_load_f32(z + j), v_set1(s->origin));
+
+        v_store_f32(to + j, v_keep(v_above(x, v_set1(s->low)),
+                                   FN(exp)(x, table)));
+    }
+    if (n < BN_GROUP)
+        memcpy(keep, tail, (size_t)n * sizeof *keep);
 }
 
 /* Sums a span that may be anything. */
 BN_INLINE KERNEL void FN(any_span)(
     const FN(source) *p, int64_t i, bn_sums *s, const bn_map *map,
     v_table table, const bn_prefetches *ahead, float *buffer,
-    const int general, const int dot, FN(lanes) *lanes)
+    const int general, const int dot, float *keep, FN(lanes) *lanes)
 {
     for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP) {
-        FN(group_sums)(BNFLOSS_F32, FN(fetch)(p, g, p->leader, buffer), 0, s,
-                       map, table, general, dot, lanes);
+        const int64_t n = p->n - g < BN_GROUP ? p->n - g : BN_GROUP;
+        const float *z = FN(fetch)(p, g, p->leader, buffer);
+
+        FN(group_sums)(BNFLOSS_F32, z, 0, s, map, table, general, dot,
+                       keep && z != buffer ? keep + g : NULL, lanes);
+        if (keep && z == buffer)
+            FN(keep_group)((const float *)p->z + g, n, s, table, keep + g);
         bn_prefetch(ahead, g);
     }
 }
@@ -354,7 +390,7 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
                                  const bn_map *map,
                                  const bn_prefetches *ahead, int64_t i,
                                  float *buffer, const int general,
-                                 const int dot)
+                                 const int dot, float *keep)
 {
     const int64_t end = p->n - i < BN_BLOCK ? p->n : i + BN_BLOCK;
     const v_table table = v_table_load(s->table);
@@ -372,17 +408,20 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
             lanes.sum[h] = lanes.dot[h] = lanes.count[h] = v_set1(0);
         if (!clean || (general && p->type != BNFLOSS_F32)) {
             FN(any_span)(p, i, s, map, table, ahead, buffer, general, dot,
-                         &lanes);
+                         keep, &lanes);
             FN(span_max)(p, i + BN_BLOCK, buffer, &t);
-        } else if (general || p->type == BNFLOSS_F32)
+        } else if (keep && !general)
             FN(clean_span)(BNFLOSS_F32, p->z, i, next, s, map, table, ahead,
-                           general, dot, &lanes, &t);
+                           0, dot, keep, &lanes, &t);
+        else if (general || p->type == BNFLOSS_F32)
+            FN(clean_span)(BNFLOSS_F32, p->z, i, next, s, map, table, ahead,
+                           general, dot, NULL, &lanes, &t);
         else if (p->type == BNFLOSS_BF16)
             FN(clean_span)(BNFLOSS_BF16, p->z, i, next, s, map, table, ahead,
-                           general, dot, &lanes, &t);
+                           general, dot, NULL, &lanes, &t);
         else
             FN(clean_span)(BNFLOSS_F16, p->z, i, next, s, map, table, ahead,
-                           general, dot, &lanes, &t);
+                           general, dot, NULL, &lanes, &t);
         FN(flush)(s, &lanes, general, dot);
     }
     return FN(largest)(p->type, &t);
@@ -405,7 +444,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
 {
     FN(source) p;
     bn_sums s;
-    float buffer[BN_GROUP], top;
+    float buffer[BN_GROUP], top, *keep = c->keep ? c->keep->e : NULL;
 
     p.z = c->z;
     p.type = c->type;
@@ -415,6 +454,8 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     bn_sums_init(&s, general, dot);
     top = FN(first_max)(&p, buffer);
     for (int64_t i = 0; i < c->n; i += BN_BLOCK) {
+        const int32_t k = s.k;
+
         if (top > s.leader_z) {
             p.leader = FN(find)(&p, top, i, buffer);
             top = bn_get(c->type, c->z, p.leader);  /* of 0 and -0, that one */
@@ -425,8 +466,12 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
         }
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
-        top = FN(block)(&p, &s, map, &c->ahead, i, buffer, general, dot);
+        if (keep && !bn_keep_on(c->keep, &s, k, i))
+            keep = NULL;
+        top = FN(block)(&p, &s, map, &c->ahead, i, buffer, general, dot, keep);
     }
+    if (keep)
+        c->keep->n = c->n;
     bn_sums_finish(&s, row);
 }
 
@@ -450,6 +495,12 @@ KERNEL static void FN(forward_general)(const bn_chunk *c, const bn_map *map,
 
 /* ---- Backward ----------------------------------------------------------- */
 
+/* Of an exponential, and whether it counts. */
+BN_INLINE KERNEL v FN(product)(v e, float factor, float least)
+{
+    return v_keep(v_above(e, v_set1(least)), v_mul(e, v_set1(factor)));
+}
+
 /* One vector's gradient. */
 BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,
                                 const bn_map *map, v_table table,
@@ -459,8 +510,8 @@ BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,
     v x, slope, g;
 
     if (!general) {
-        x = v_sub(z, v_set1(k->origin));
-        return v_keep(v_above(x, v_set1(k->low)), FN(exp)(x, table));
+        x = v_max(v_set1(k->low), v_sub(z, v_set1(k->origin)));
+        return FN(product)(FN(exp)(x, table), k->factor, k->least);
     }
     x = FN(mapped)(z, map, k->origin, &slope);
     g = v_keep(v_above(x, v_set1(k->low)), FN(exp)(x, table));
@@ -621,4 +672,20 @@ KERNEL static void FN(backward_general)(const bn_chunk *c,
                                         const bn_map *map)
 {
     FN(sweep)(c, k, map, 1);
+}
+
+KERNEL static void FN(kept)(float *e, int64_t n, float factor, float least,
+                            const bn_prefetches *prefetches)
+{
+    const bn_prefetches ahead = *prefetches;
+    int64_t i = 0;
+
+    for (; i + BN_GROUP <= n; i += BN_GROUP) {
+        bn_prefetch(&ahead, i);
+        for (int j = 0; j < BN_GROUP; j += VL)
+            v_store_f32(e + i + j, FN(product)(v_load_f32(e + i + j), factor,
+                                               least));
+    }
+    for (; i < n; i++)
+        e[i] = e[i] > least ? e[i] * factor : 0;
 }

@@ -14,6 +14,10 @@ enum { BN_LANES = 16, BN_GROUP = 64, BN_SPAN = 256, BN_BLOCK = 2048 };
 /* Beyond this magnitude the exponential's range reduction is not exact. */
 #define BN_FAR 65536.0f
 
+/* How far a leader may rise above what the sums are relative to: a sum of
+ * 2^90 has room in a float still, as has what is 2^-35 of it. */
+#define BN_ROOM 62
+
 /* What happens to a logit before the softmax: z' of bnfloss.h. */
 typedef struct bn_map {
     float scale, softcap, inner;    /* inner = scale / softcap */
@@ -144,20 +148,22 @@ static void bn_table_for_product(uint32_t table[8], double factor, int32_t k)
  * and are added in double: a sum that contained them would lose the small
  * rest, and with it 1 - p, when one of them holds nearly all the mass.
  *
- * Lanes are relative to a reference c, the leader when c was chosen. Their x
- * is z' itself, which is exact, unless logits are scaled or huge; then it is
- * scale * (z - origin), origin being the leader's z and c its z'. The sums
- * hold e = e^x / 2^k, k near c / ln 2. When the leader has outgrown c by more
- * than 1 everything is rebased. */
+ * A lane's x is z' itself, which is exact, unless logits are scaled or huge:
+ * then it is scale * (z - origin), origin being the z of a leader. The lanes
+ * hold e = e^x / 2^k, k near the leader's z' / ln 2 when it was chosen. A
+ * power of two leaves the digits of e alone, so it can stay for as long as
+ * floats have room, and an e that is kept for the backward pass is good for
+ * any k. Where products e (x - ref) are summed, ref follows the leader, or
+ * small differences would drown. */
 typedef struct bn_sums {
     double sum[BN_LANES], dots[BN_LANES];       /* e, e (x - ref) */
     double shift[BN_LANES], finite[BN_LANES];   /* x - ref, 1 */
     uint32_t table[8];
-    float origin, ref, low;     /* ref: c as an x; e = 0 up to low */
-    int started;                /* c has been chosen */
+    float origin, ref, low;     /* e = 0 up to low */
+    int32_t k;
+    int started;                /* k has been chosen */
     int dot, general;           /* which lanes are in use besides sum */
-    double unscale;             /* lane sums times this are relative to e^c */
-    double c;
+    double base, c;             /* e = 1 and x = ref, as z' */
     double total_sum, total_dot, total_shift, total_finite;
     double leader;              /* z' of it */
     float leader_z;             /* and z */
@@ -172,25 +178,41 @@ static float bn_origin(const bn_map *map, double x, float z)
                ? z : 0;
 }
 
-static void bn_sums_reference(bn_sums *s, double c, float origin)
+/* x / ln 2, rounded */
+static int32_t bn_power(double x)
 {
-    double k;
+    return (int32_t)((x * BN_INV_LN2 + BN_ROUND) - BN_ROUND);
+}
 
-    memset(s->sum, 0, sizeof s->sum);
+/* Below this, e^x / 2^k is no normal float. */
+static float bn_low(int32_t k)
+{
+    return (float)((k - 125.5) * 0x1.62e42fefa39efp-1);
+}
+
+static void bn_sums_ref(bn_sums *s, double c)
+{
+    s->c = c;
+    s->ref = s->origin != 0 ? 0 : (float)c;
     if (s->dot)
         memset(s->dots, 0, sizeof s->dots);
-    if (s->general) {
+    if (s->general)
         memset(s->shift, 0, sizeof s->shift);
-        memset(s->finite, 0, sizeof s->finite);
-    }
+}
+
+/* Empty lanes, for a largest z' of c. */
+static void bn_sums_reference(bn_sums *s, double c, float origin)
+{
     s->started = 1;
-    s->c = c;
     s->origin = origin;
-    s->ref = origin != 0 ? 0 : (float)c;
-    k = ((double)s->ref * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
-    s->low = (float)((k - 125.5) * 0x1.62e42fefa39efp-1);
-    s->unscale = BN_POW8_UNSCALE * bn_exp(k * BN_LN2_F32 - (double)s->ref);
-    bn_table_for_sum(s->table, (int32_t)k);
+    s->k = origin != 0 ? 0 : bn_power(c);
+    s->base = origin != 0 ? c : s->k * BN_LN2_F32;
+    s->low = bn_low(s->k);
+    bn_table_for_sum(s->table, s->k);
+    memset(s->sum, 0, sizeof s->sum);
+    if (s->general)
+        memset(s->finite, 0, sizeof s->finite);
+    bn_sums_ref(s, c);
 }
 
 static void bn_sums_init(bn_sums *s, int general, int dot)
@@ -198,6 +220,8 @@ static void bn_sums_init(bn_sums *s, int general, int dot)
     s->started = 0;
     s->general = general;
     s->dot = dot;
+    s->k = 0;
+    s->origin = 0;
     s->total_sum = s->total_dot = s->total_shift = s->total_finite = 0;
     s->leader = -BN_INF;
     s->leader_z = -BN_INF_F32;
@@ -213,29 +237,68 @@ static double bn_sum_lanes(const double *lane)
     return ((t[0] + t[4]) + (t[2] + t[6])) + ((t[1] + t[5]) + (t[3] + t[7]));
 }
 
-/* Moves the lanes into the totals, and the totals from c to c2. */
+/* Moves the lanes of differences into the totals, and these from c to c2.
+ * The sums stay in their lanes. */
 static void bn_sums_move(bn_sums *s, double c2)
 {
-    /* without a leader there is nothing to move, or NaN */
     const double d = s->c - c2;
-    const double f = d == 0 || s->leader_at < 0 ? 1 : bn_exp(d);
-    const double sum = s->total_sum + bn_sum_lanes(s->sum) * s->unscale;
 
-    s->total_sum = f * sum;
-    if (s->dot) {
-        const double dot = s->total_dot + bn_sum_lanes(s->dots) * s->unscale;
-
-        /* where all underflowed there is nothing to multiply: no 0 * inf */
-        s->total_dot = f == 0 ? 0 * sum : f * (dot + d * sum);
-    }
-    if (s->general) {
-        s->total_finite += bn_sum_lanes(s->finite);
-        s->total_shift += bn_sum_lanes(s->shift) + d * s->total_finite;
-    }
+    if (s->dot)
+        s->total_dot += bn_sum_lanes(s->dots) * BN_POW8_UNSCALE
+            + d * (s->total_sum + bn_sum_lanes(s->sum) * BN_POW8_UNSCALE);
+    if (s->general)
+        s->total_shift += bn_sum_lanes(s->shift)
+            + d * (s->total_finite + bn_sum_lanes(s->finite));
 }
 
-/* A new leader at index `at`: the old one joins the others. 0 if the row can
- * have no softmax. */
+/* Moves the other lanes too, and the totals from one base to another, which
+ * differ by ln f. */
+static void bn_sums_gather(bn_sums *s, double f)
+{
+    const double sum = s->total_sum + bn_sum_lanes(s->sum) * BN_POW8_UNSCALE;
+
+    s->total_sum = f * sum;
+    /* where all underflowed there is nothing to multiply: no 0 * inf */
+    s->total_dot = f == 0 ? 0 * sum : f * s->total_dot;
+    if (s->general)
+        s->total_finite += bn_sum_lanes(s->finite);
+}
+
+/* The leader joins the others. */
+static void bn_sums_join(bn_sums *s)
+{
+    const double e = bn_exp(s->leader - s->base), d = s->leader - s->c;
+
+    s->total_sum += e;
+    s->total_dot += e * d;
+    s->total_shift += d;
+    s->total_finite += 1;
+}
+
+/* Makes room for a leader of z' = x that is more than 1 above c. */
+static void bn_sums_raise(bn_sums *s, const bn_map *map, double x, float z)
+{
+    const float origin = bn_origin(map, x, z);
+    const double c = origin != 0 ? x : (double)(float)x;
+    double base;
+
+    if (!s->started) {
+        bn_sums_reference(s, c, origin);
+        return;
+    }
+    if (s->leader_at >= 0)      /* without one there is nothing, or NaN */
+        bn_sums_move(s, c);
+    if (s->leader_at >= 0 && origin == 0 && s->origin == 0
+        && x < s->base + BN_ROOM) {
+        bn_sums_ref(s, c);
+        return;
+    }
+    base = origin != 0 ? c : bn_power(c) * BN_LN2_F32;
+    bn_sums_gather(s, s->leader_at < 0 ? 1 : bn_exp(s->base - base));
+    bn_sums_reference(s, c, origin);
+}
+
+/* A new leader at index `at`. 0 if the row can have no softmax. */
 static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
 {
     const double x = bn_map_value(map, z);
@@ -244,22 +307,10 @@ static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
         return 1;
     if (x == BN_INF)
         return 0;
-    if (s->leader_at >= 0) {
-        const double d = s->leader - s->c, e = bn_exp(d);
-
-        s->total_sum += e;
-        s->total_dot += e * d;
-        s->total_shift += d;
-        s->total_finite += 1;
-    }
-    if (s->leader_at < 0 || x > s->c + 1) {
-        const float origin = bn_origin(map, x, z);
-        const double c = origin != 0 ? x : (double)(float)x;
-
-        if (s->started)
-            bn_sums_move(s, c);
-        bn_sums_reference(s, c, origin);
-    }
+    if (s->leader_at >= 0)
+        bn_sums_join(s);
+    if (s->leader_at < 0 || x > s->c + 1)
+        bn_sums_raise(s, map, x, z);
     s->leader = x;
     s->leader_z = z;
     s->leader_at = at;
@@ -269,8 +320,12 @@ static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
 /* Fills in what a chunk's pass has found about the others and the leader. */
 static void bn_sums_finish(bn_sums *s, bnfloss_row *row)
 {
-    if (s->started)
-        bn_sums_move(s, s->leader_at < 0 ? s->c : s->leader);
+    if (s->started) {
+        const int led = s->leader_at >= 0;
+
+        bn_sums_move(s, led ? s->leader : s->c);
+        bn_sums_gather(s, led ? bn_exp(s->base - s->leader) : 1);
+    }
     row->leader = s->leader;
     row->leader_id = s->leader_at;
     row->sum = s->total_sum;
@@ -281,21 +336,117 @@ static void bn_sums_finish(bn_sums *s, bnfloss_row *row)
         row->flags |= BNFLOSS_ROW_NAN;
 }
 
+/* ---- Exponentials that are kept ----------------------------------------- */
+
+/* Where the forward pass leaves e^x / 2^k of a chunk, for gradients that
+ * will lie in the same place. Kept are the first n. */
+typedef struct bn_keep {
+    float *e;
+    int64_t n;
+    int32_t k;
+} bn_keep;
+
+/* What the kernels do to exponentials that were kept, in double, where the
+ * factor is not for a float to hold. */
+static void bn_kept_slowly(float *e, int64_t n, double factor, double least)
+{
+    for (int64_t i = 0; i < n; i++)
+        e[i] = (double)e[i] > least ? (float)((double)e[i] * factor) : 0;
+}
+
+/* A leader that changes k, or the row's origin, after i exponentials were
+ * kept. Returns whether to go on keeping. A row on both sides of BN_FAR must
+ * not have kept what its backward pass would compute in another way: so
+ * nothing that a leader beyond BN_FAR would leave above 0 is kept. */
+static int bn_keep_on(bn_keep *keep, const bn_sums *s, int32_t k, int64_t i)
+{
+    const double most = BN_FAR - 90;
+
+    keep->n = i;
+    keep->k = k;
+    if (s->origin != 0 || s->leader > most
+        || (s->leader < -most && s->leader_at >= 0))
+        return 0;
+    keep->k = s->k;
+    if (s->k < k || s->k - k > 200)     /* lower: there was no leader yet */
+        memset(keep->e, 0, (size_t)i * sizeof *keep->e);
+    else if (s->k != k)
+        bn_kept_slowly(keep->e, i, bn_pow2(k - s->k), bn_pow2(s->k - k - 125));
+    return 1;
+}
+
 /* ---- Coefficients of a gradient row ------------------------------------- */
 
-/* grad = slope * (e * post + uniform), e = factor * e^x from the table */
+/* A gradient without its factor's exponent: m * 2^e * e^x / 2^k. Without a
+ * rounding but that of the product: whatever k the exponentials have, and
+ * whether they were kept or not, the bits are the same. Below a least e^x / 2^k
+ * it is 0, so that no denormal is made. */
+typedef struct bn_factor {
+    double m;                   /* of 24 bits, 1 <= |m| <= 2, or 0 */
+    int32_t e, k;
+} bn_factor;
+
+/* plain: grad = e^x * factor, above least;
+ * general: grad = slope * (e * post + uniform), e = factor' * e^x from the
+ * table, above low. */
 typedef struct bn_coefficients {
     uint32_t table[8];
-    float origin, low;          /* e = 0 up to low */
-    float post;                 /* 1 but where factor overflows a float */
+    float origin, low;
+    float factor, least;
+    float post;                 /* 1 but where factor' overflows a float */
     float uniform;              /* every finite logit's share of smoothing */
     int accumulate;
 } bn_coefficients;
 
-/* Such that e = factor * exp(z' - leader). Results below about 2^-125 become
+/* Such that the gradient is factor * exp(z' - leader). */
+static bn_factor bn_factor_for(const bn_map *map, double leader, double factor)
+{
+    const float origin = bn_origin(map, leader, (float)leader);
+    const int32_t k = origin != 0 ? 0 : bn_power(leader);
+    const double near = origin != 0 ? 1 : bn_exp(k * BN_LN2_F32 - leader);
+    const double w = factor * BN_POW8_UNSCALE * near;
+    const uint64_t bits = bn_bits64_of(w);
+    bn_factor f;
+
+    f.k = k;
+    f.e = (int32_t)(bits >> 52 & 0x7FF) - 1023;
+    f.m = f.e < -140 ? 0
+        : (double)(float)bn_double_of((bits & UINT64_C(0x800FFFFFFFFFFFFF))
+                                      | UINT64_C(0x3FF0000000000000));
+    return f;
+}
+
+/* log2 of the least e^x / 2^k that counts: whose gradient is above 2^-125, and
+ * which any k of a chunk can hold. */
+static int32_t bn_factor_least(const bn_factor *f)
+{
+    const int32_t least = -125 - f->e;
+
+    return least > -123 ? least : -123;
+}
+
+static void bn_coefficients_plain(bn_coefficients *k, const bn_factor *f,
+                                  float origin)
+{
+    /* a power of two moves over to the exponential where the factor, or
+     * its products, would leave the range of a float */
+    const int32_t moved = f->e > 80 ? -100 : f->e < -80 ? 40 : 0;
+
+    k->origin = origin;
+    k->uniform = 0;
+    k->post = 1;
+    k->low = bn_low(f->k + moved);
+    bn_table_for_sum(k->table, f->k + moved);
+    k->factor = (float)(f->m * bn_pow2(f->e + moved));
+    k->least = f->m == 0 ? BN_INF_F32
+                         : (float)bn_pow2(bn_factor_least(f) - moved);
+}
+
+/* e = factor * exp(z' - leader). Results below about 2^-125 become
  * 0, so that no denormal is made. */
-static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
-                                double leader, double factor, double uniform)
+static void bn_coefficients_general(bn_coefficients *k, const bn_map *map,
+                                    double leader, double factor,
+                                    double uniform)
 {
     /* where it matters, the leader's z' is scale * z, exact in double */
     const float origin = bn_origin(map, leader, (float)(leader / map->scale));
@@ -308,6 +459,7 @@ static void bn_coefficients_for(bn_coefficients *k, const bn_map *map,
     k->origin = origin;
     k->uniform = (float)uniform;
     k->post = 1;
+    k->factor = k->least = 0;
     if (e == -1023) {                   /* 0 or a denormal: nothing is left */
         memset(k->table, 0, sizeof k->table);
         k->low = BN_INF_F32;
@@ -333,6 +485,7 @@ typedef struct bn_chunk {
     int64_t n;
     int64_t label;              /* forward: its index, or -1; backward: none */
     int stream;                 /* backward, f32: store past the caches */
+    bn_keep *keep;              /* forward, f32, plain or dot; or NULL */
     bn_prefetches ahead;
 } bn_chunk;
 
@@ -349,6 +502,9 @@ typedef void bn_forward_kernel(const bn_chunk *c, const bn_map *map,
                                bnfloss_row *row);
 typedef void bn_backward_kernel(const bn_chunk *c, const bn_coefficients *k,
                                 const bn_map *map);
+/* Makes gradients of n exponentials that were kept. */
+typedef void bn_kept_kernel(float *e, int64_t n, float factor, float least,
+                            const bn_prefetches *ahead);
 
 enum { BN_PLAIN = 0, BN_DOT = 1, BN_GENERAL = 2 };
 
@@ -356,4 +512,5 @@ typedef struct bn_kernels {
     const char *name;
     bn_forward_kernel *forward[3];      /* plain, dot, general */
     bn_backward_kernel *backward[2];    /* plain, general */
+    bn_kept_kernel *kept;
 } bn_kernels;

@@ -21,23 +21,18 @@ static double bn_pow2(int k)
 }
 
 /* e^r - 1 for |r| <= ln 2 / 2: the Taylor series, whose next term is below
- * 2^-59 of the sum. */
+ * 2^-59 of the sum. Pairs, then pairs of pairs (Estrin): half as long a wait as
+ * for one term after the other. */
 static double bn_expm1_small(double r)
 {
-    double s = 1.0 / 6227020800.0;                  /* 1/13! */
+    const double r2 = r * r, r4 = r2 * r2;
+    const double a = (0.5 + r * (1.0 / 6)) + r2 * (1.0 / 24 + r * (1.0 / 120));
+    const double b = (1.0 / 720 + r * (1.0 / 5040))
+                     + r2 * (1.0 / 40320 + r * (1.0 / 362880));
+    const double c = (1.0 / 3628800 + r * (1.0 / 39916800))
+                     + r2 * (1.0 / 479001600 + r * (1.0 / 6227020800.0));
 
-    s = s * r + 1.0 / 479001600.0;
-    s = s * r + 1.0 / 39916800.0;
-    s = s * r + 1.0 / 3628800.0;
-    s = s * r + 1.0 / 362880.0;
-    s = s * r + 1.0 / 40320.0;
-    s = s * r + 1.0 / 5040.0;
-    s = s * r + 1.0 / 720.0;
-    s = s * r + 1.0 / 120.0;
-    s = s * r + 1.0 / 24.0;
-    s = s * r + 1.0 / 6.0;
-    s = s * r + 0.5;
-    return r + r * r * s;
+    return r + r2 * (a + r4 * (b + r4 * c));
 }
 
 /* x = k ln 2 + r with |r| <= ln 2 / 2, for |x| < 1500. */
@@ -82,18 +77,13 @@ static double bn_expm1(double x)
 static double bn_atanh2(double s)
 {
     const double w = s * s;
-    double t = 1.0 / 23;
+    const double w2 = w * w, w4 = w2 * w2;
+    const double a = (1.0 / 3 + w * (1.0 / 5)) + w2 * (1.0 / 7 + w * (1.0 / 9));
+    const double b = (1.0 / 11 + w * (1.0 / 13))
+                     + w2 * (1.0 / 15 + w * (1.0 / 17));
+    const double c = (1.0 / 19 + w * (1.0 / 21)) + w2 * (1.0 / 23);
+    const double t = a + w4 * (b + w4 * c);
 
-    t = t * w + 1.0 / 21;
-    t = t * w + 1.0 / 19;
-    t = t * w + 1.0 / 17;
-    t = t * w + 1.0 / 15;
-    t = t * w + 1.0 / 13;
-    t = t * w + 1.0 / 11;
-    t = t * w + 1.0 / 9;
-    t = t * w + 1.0 / 7;
-    t = t * w + 1.0 / 5;
-    t = t * w + 1.0 / 3;
     return 2 * s + 2 * s * (w * t);
 }
 

@@ -31,6 +31,7 @@ typedef struct bn_sweep {
     bn_forward_kernel *forward;
     bn_forward_kernel *forward_twice;
     bn_backward_kernel *const *backward;    /* plain, general */
+    bn_kept_kernel *kept;
     int general;
 } bn_sweep;
 
@@ -48,6 +49,7 @@ static bn_sweep bn_sweep_with(const bn_view *w, const bn_kernels *k)
                            : w->entropy ? BN_DOT : BN_PLAIN];
     s.forward_twice = k->forward[BN_GENERAL];
     s.backward = k->backward;
+    s.kept = k->kept;
     return s;
 }
 
@@ -118,19 +120,23 @@ static void bn_chunk_squares(const bn_sweep *s, const bn_chunk *chunk,
     x->flags |= BNFLOSS_ROW_SQUARES;
 }
 
-/* The chunk of columns from c on, as a row of its own. */
+/* The chunk of columns from c on, as a row of its own. keep: NULL, or where
+ * to leave its exponentials. */
 static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
-                         int64_t c, bnfloss_row *x)
+                         int64_t c, bnfloss_row *x, bn_keep *keep)
 {
     const bn_view *w = s->view;
     const int64_t left = w->vocab - c, whole = BNFLOSS_CHUNK;
     const int64_t n = left < whole ? left : whole;
     const int64_t at = label - w->vocab_begin - c;
     const int here = at >= 0 && at < n;
+    /* before anything is kept in its place */
+    const float label_z = here ? bn_get(w->logits_type, row, c + at) : 0;
     bn_chunk chunk;
 
     chunk.z = bn_at(w->logits_type, row, c);
     chunk.grad = NULL;
+    chunk.keep = keep;
     chunk.type = chunk.grad_type = w->logits_type;
     chunk.n = n;
     chunk.label = here ? at : -1;
@@ -152,7 +158,7 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
         bn_chunk_squares(s, &chunk, x);
     if (here) {
         x->flags |= BNFLOSS_ROW_LABEL;
-        x->label = bn_map_value(&s->map, bn_get(w->logits_type, row, c + at));
+        x->label = bn_map_value(&s->map, label_z);
         if (!(x->label < BN_INF))
             x->flags |= BNFLOSS_ROW_NAN;
     }
@@ -233,19 +239,71 @@ static void bn_tree_finish(bn_tree *t, bnfloss_row *x)
     bn_row_settle(x);
 }
 
+/* Whether gradients are to be stored past the caches, which saves reading
+ * their lines first: out of place, and more of them than a cache will keep
+ * for who comes next. */
+static int bn_streams(const bn_view *w, const void *row, const void *grad)
+{
+    const int64_t many = BN_STREAM_BYTES / 4;
+
+    return grad != row && w->rows > many / w->vocab && !w->accumulate
+           && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32
+           && (uintptr_t)grad % 4 == 0;
+}
+
+/* Exponentials of a row's first columns, kept where its gradient will be. */
+enum { BN_KEPT_CHUNKS = 64 };
+
+typedef struct bn_kept {
+    float *e;
+    int64_t columns;
+    int32_t k[BN_KEPT_CHUNKS];  /* of each chunk */
+} bn_kept;
+
+/* Whether a sweep can keep the exponentials of its rows: where the gradient
+ * is a float, and no more than the exponential times a factor. In place a row
+ * that no cache holds would only be written once more; out of place row and
+ * gradient have to share a cache. */
+static int bn_keeps(const bn_sweep *s, const void *row, const void *grad)
+{
+    const bn_view *w = s->view;
+    const int64_t most = row == grad ? BN_KEPT_CHUNKS : 2;
+
+    return w->vocab <= most * BNFLOSS_CHUNK && !s->general && !w->mean
+           && !w->squares && !w->accumulate && w->logits_type == BNFLOSS_F32
+           && w->grad_type == BNFLOSS_F32 && !bn_streams(w, row, grad);
+}
+
+/* Chunk i of a row, from column c on; kept only if all before it are. */
+static void bn_row_next(const bn_sweep *s, const void *row, int64_t label,
+                        int64_t c, int64_t i, bnfloss_row *x, bn_kept *kept)
+{
+    bn_keep keep;
+
+    if (!kept || kept->columns < c) {
+        bn_row_chunk(s, row, label, c, x, NULL);
+        return;
+    }
+    keep.e = kept->e + c;
+    keep.n = 0;
+    bn_row_chunk(s, row, label, c, x, &keep);
+    kept->columns += keep.n;
+    kept->k[i] = keep.k;
+}
+
 static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
-                           bnfloss_row *x)
+                           bnfloss_row *x, bn_kept *kept)
 {
     bn_tree tree;
 
     if (s->view->vocab <= BNFLOSS_CHUNK) {
-        bn_row_chunk(s, row, label, 0, x);
+        bn_row_next(s, row, label, 0, 0, x, kept);
         bn_row_settle(x);
         return;
     }
     tree.depth = 0;
     for (int64_t c = 0, i = 0; c < s->view->vocab; c += BNFLOSS_CHUNK, i++) {
-        bn_row_chunk(s, row, label, c, x);
+        bn_row_next(s, row, label, c, i, x, kept);
         bn_tree_add(&tree, x, i);
     }
     bn_tree_finish(&tree, x);
@@ -304,6 +362,7 @@ static double bn_label_gradient(const bnfloss_row *x, double dlogp,
 /* What a row's backward pass is, before any column is touched. */
 typedef struct bn_row_plan {
     bn_coefficients k;
+    bn_factor factor;           /* of a plain one */
     float fill;                 /* where the whole row is one number: */
     int filled;                 /*   0 or NaN */
     double label, leader;       /* gradients of these two without dz'/dz */
@@ -333,7 +392,13 @@ static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
         uniform = d * (double)x->label_smoothing / bn_row_finite(x);
     shares = bn_shares_of(x);
     share = -d * pull * shares.leader;
-    bn_coefficients_for(&plan->k, &s->map, base, share, uniform);
+    if (s->general) {
+        bn_coefficients_general(&plan->k, &s->map, base, share, uniform);
+    } else {
+        plan->factor = bn_factor_for(&s->map, base, share);
+        bn_coefficients_plain(&plan->k, &plan->factor,
+                              bn_origin(&s->map, base, (float)base));
+    }
     plan->k.accumulate = s->view->accumulate;
     plan->label = bn_label_gradient(x, d, shares.others, lse);
     plan->leader = share + uniform;
@@ -376,26 +441,42 @@ static void bn_alone_write(const bn_sweep *s, const bn_alone *a, double value,
     bn_put(w->grad_type, grad, a->at, w->accumulate ? a->old + g : g);
 }
 
-/* Whether gradients are to be stored past the caches, which saves reading
- * their lines first: out of place, and more of them than a cache will keep
- * for who comes next. */
-static int bn_streams(const bn_view *w, const void *row, const void *grad)
+/* Gradients from the exponentials that were kept of a row. */
+static void bn_row_finish(const bn_sweep *s, const bn_row_plan *plan,
+                          const void *row, const bn_kept *kept)
 {
-    const int64_t many = BN_STREAM_BYTES / 4;
+    const bn_factor *f = &plan->factor;
 
-    return grad != row && w->rows > many / w->vocab && !w->accumulate
-           && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32
-           && (uintptr_t)grad % 4 == 0;
+    for (int64_t c = 0, i = 0; c < kept->columns; c += BNFLOSS_CHUNK, i++) {
+        const int64_t left = kept->columns - c, whole = BNFLOSS_CHUNK;
+        const int64_t n = left < whole ? left : whole;
+        const int32_t between = f->k - kept->k[i], exponent = f->e - between;
+        const int32_t least = bn_factor_least(f) + between;
+        const bn_prefetches ahead = bn_ahead_of(s->view, row, c);
+
+        /* beyond BN_FAR all that was kept is next to nothing, and so is a
+         * chunk without a leader */
+        if (f->m == 0 || plan->k.origin != 0 || between < 0 || least > 126)
+            memset(kept->e + c, 0, (size_t)n * sizeof *kept->e);
+        else if (exponent > -100 && exponent < 100)
+            s->kept(kept->e + c, n, (float)(f->m * bn_pow2(exponent)),
+                    (float)bn_pow2(least), &ahead);
+        else
+            bn_kept_slowly(kept->e + c, n, f->m * bn_pow2(exponent),
+                           bn_pow2(least));
+    }
 }
 
-/* The columns [from, to) of a row that has a plan. The label stands alone, in
- * double as in the forward pass; under a softcap, whose tanh has an error that
- * the row's largest p would multiply, so does the leader. */
+/* The columns [from, to) of a row that has a plan. Label and leader stand
+ * alone, in double as in the forward pass: so no other p than 1/2 multiplies
+ * the errors of a kernel. kept: NULL, or what there is of the row's
+ * exponentials. */
 static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
                          const bnfloss_row *x, const void *row, void *grad,
-                         int64_t from, int64_t to, bn_prefetches ahead)
+                         int64_t from, int64_t to, const bn_kept *kept)
 {
     const bn_view *w = s->view;
+    const int64_t done = kept ? kept->columns : from;
     bn_alone label, leader;
     bn_chunk chunk;
 
@@ -406,19 +487,22 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
         return;
     }
     label = bn_alone_read(s, row, grad, x->label_id - w->vocab_begin, from, to);
-    leader = bn_alone_read(s, row, grad,
-                           w->softcap > 0 ? x->leader_id - w->vocab_begin : -1,
-                           from, to);
-    chunk.z = bn_at(w->logits_type, row, from);
-    chunk.grad = bn_at_mut(w->grad_type, grad, from);
-    chunk.type = w->logits_type;
-    chunk.grad_type = w->grad_type;
-    chunk.n = to - from;
-    chunk.label = -1;
-    chunk.stream = bn_streams(w, row, grad);
-    chunk.ahead = ahead;
-    /* a coefficient beyond a float's range needs the general kernel */
-    s->backward[s->general || plan->k.post != 1](&chunk, &plan->k, &s->map);
+    leader = bn_alone_read(s, row, grad, x->leader_id - w->vocab_begin, from,
+                           to);
+    if (kept)
+        bn_row_finish(s, plan, row, kept);
+    if (done < to) {
+        chunk.z = bn_at(w->logits_type, row, done);
+        chunk.grad = bn_at_mut(w->grad_type, grad, done);
+        chunk.type = w->logits_type;
+        chunk.grad_type = w->grad_type;
+        chunk.n = to - done;
+        chunk.label = -1;
+        chunk.stream = bn_streams(w, row, grad);
+        chunk.keep = NULL;
+        chunk.ahead = bn_ahead_of(w, row, done);
+        s->backward[s->general](&chunk, &plan->k, &s->map);
+    }
     bn_alone_write(s, &leader, plan->leader, grad);
     bn_alone_write(s, &label, plan->label, grad);
 }
@@ -432,13 +516,13 @@ static void bn_row_padding(const bn_view *w, void *grad)
 }
 
 static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
-                            float dlogp, const void *row, void *grad)
+                            float dlogp, const void *row, void *grad,
+                            const bn_kept *kept)
 {
     const bn_view *w = s->view;
     bn_row_plan plan;
 
     bn_row_plan_make(s, x, dlogp, &plan);
-    bn_row_apply(s, &plan, x, row, grad, 0, w->vocab,
-                 bn_ahead_of(w, row, 0));
+    bn_row_apply(s, &plan, x, row, grad, 0, w->vocab, kept);
     bn_row_padding(w, grad);
 }

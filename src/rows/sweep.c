@@ -87,14 +87,14 @@ static float bn_job_dlogp(const bn_job *j, int64_t i)
     return bn_canonical_f32((float)bn_dlogp(b, b->seq + bn_seq_of(b, i), i));
 }
 
-static void bn_read_row(bn_job *j, int64_t i, bnfloss_row *x)
+static void bn_read_row(bn_job *j, int64_t i, bnfloss_row *x, bn_kept *kept)
 {
     const int64_t label = bn_job_label(j, i);
 
     if (label < 0)
         bn_row_init(x, j->sweep.view, label);
     else
-        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x);
+        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x, kept);
     bn_job_forwarded(j, i, x);
 }
 
@@ -105,7 +105,7 @@ static void bn_task_forward(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
     bnfloss_row x;
 
-    bn_read_row(j, i, j->state ? j->state + i : &x);
+    bn_read_row(j, i, j->state ? j->state + i : &x, NULL);
 }
 
 static void bn_task_backward(void *job, int64_t i)
@@ -113,17 +113,21 @@ static void bn_task_backward(void *job, int64_t i)
     bn_job *j = (bn_job *)job;
 
     bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
-                    bn_logits_row(j, i), bn_grad_row(j, i));
+                    bn_logits_row(j, i), bn_grad_row(j, i), NULL);
 }
 
 static void bn_task_fused(void *job, int64_t i)
 {
     bn_job *j = (bn_job *)job;
+    const void *row = bn_logits_row(j, i);
+    void *grad = bn_grad_row(j, i);
     bnfloss_row x;
+    bn_kept kept, *keep = bn_keeps(&j->sweep, row, grad) ? &kept : NULL;
 
-    bn_read_row(j, i, &x);
-    bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i), bn_logits_row(j, i),
-                    bn_grad_row(j, i));
+    kept.e = (float *)grad;
+    kept.columns = 0;
+    bn_read_row(j, i, &x, keep);
+    bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i), row, grad, keep);
 }
 
 /* ---- One task per chunk of a wide row ----------------------------------- */
@@ -147,7 +151,7 @@ static void bn_task_chunk_forward(void *wide, int64_t c)
     const bn_job *j = r->job;
 
     bn_row_chunk(&j->sweep, bn_logits_row(j, r->i), r->label,
-                 c * BNFLOSS_CHUNK, j->chunk + c);
+                 c * BNFLOSS_CHUNK, j->chunk + c, NULL);
 }
 
 static void bn_task_chunk_backward(void *wide, int64_t c)
@@ -159,7 +163,7 @@ static void bn_task_chunk_backward(void *wide, int64_t c)
     const int64_t to = V - from < BNFLOSS_CHUNK ? V : from + BNFLOSS_CHUNK;
 
     bn_row_apply(&j->sweep, &r->plan, &r->state, row, bn_grad_row(j, r->i),
-                 from, to, bn_ahead_of(j->sweep.view, row, from));
+                 from, to, NULL);
 }
 
 static void bn_merge_chunks(const bn_job *j, bnfloss_row *x)
@@ -183,7 +187,7 @@ BN_NOINLINE static void bn_wide_forward(bn_job *j, int64_t i, int threads,
     r.i = i;
     r.label = bn_job_label(j, i);
     if (r.label < 0) {
-        bn_read_row(j, i, x);
+        bn_read_row(j, i, x, NULL);
         return;
     }
     bn_parallel(bn_task_chunk_forward, &r, bn_chunks(j->sweep.view), threads);

@@ -1,0 +1,209 @@
+/* Fused sweeps: a run in place keeps each row's exponentials where its
+ * gradient will lie; out of place it computes them twice. Same bits, same
+ * outputs, whatever the row is like.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * E248 .. E252 of EDGES.md. */
+#include "test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { N = 6, C = BNFLOSS_CHUNK, MANY = 64 * C };
+
+/* How the logits of a row go. */
+typedef enum shape {
+    PLAIN, PEAKED, CLIMB, LEAPS, MASKED_FIRST, MASKED_MOSTLY, MASKED_ALL,
+    UPWARDS_FAR, AROUND_FAR, BELOW_FAR, FAR, LABEL_FAR, EQUAL, HAS_NAN,
+    HAS_INF, SHAPES
+} shape;
+
+static const char *const shape_name[SHAPES] = {
+    "plain", "peaked", "climb", "leaps", "masked first", "masked mostly",
+    "masked all", "upwards far", "around far", "below far", "far",
+    "label far", "equal", "NaN", "infinite"
+};
+
+static float *logits, *apart, *in_place;
+static double work[N * 40];
+static int32_t label[N];
+
+static float logit(rng *r, shape kind, int64_t j, int64_t V)
+{
+    const double x = rng_normal(r), part = (double)j / (double)V;
+
+    switch (kind) {
+    case PEAKED:
+        return (float)(x - (rng_below(r, 500) ? 40 : 0));
+    case CLIMB:                     /* past what a float has room for */
+        return (float)(x + 300 * part);
+    case LEAPS:                     /* many times, and further each time */
+        return (float)(x + pow(4, floor(9 * part)) - 100);
+    case MASKED_FIRST:
+        return part < 0.4 ? -INFINITY : (float)(x - 20000);
+    case MASKED_MOSTLY:
+        return rng_below(r, 50) ? -INFINITY : (float)(30 * x);
+    case MASKED_ALL:
+        return -INFINITY;
+    case UPWARDS_FAR:               /* crosses 65536 */
+        return (float)(x + 65536 + 400 * (part - 0.5));
+    case AROUND_FAR:                /* both sides in one block */
+        return (float)(65536 + (rng_below(r, 2) ? 3 : 95) * x);
+    case BELOW_FAR:
+        return (float)(x - 65536 + 400 * (part - 0.5));
+    case FAR:
+        return (float)(x * 1e30);
+    case EQUAL:
+        return 2.5f;
+    case HAS_NAN:
+        return j == V / 2 ? NAN : (float)x;
+    case HAS_INF:
+        return j == V / 2 ? INFINITY : (float)x;
+    default:
+        return (float)(4 * x);
+    }
+}
+
+static void fill(shape kind, int64_t V, uint64_t seed)
+{
+    rng r = { seed * 977 + (uint64_t)V * 31 + (uint64_t)kind };
+
+    for (int64_t i = 0; i < N; i++) {
+        for (int64_t j = 0; j < V; j++)
+            logits[i * V + j] = logit(&r, kind, j, V);
+        label[i] = (int32_t)(i == 0 ? 0 : i == 1 ? V - 1 : rng_below(&r, V));
+        if (kind == LABEL_FAR)
+            logits[i * V + label[i]] = i % 2 ? 1e30f : 5000;
+        else if (i != 2 && logits[i * V + label[i]] == -INFINITY)
+            logits[i * V + label[i]] = (float)rng_normal(&r);
+    }
+}
+
+/* Everything that a call gives but the gradient. */
+typedef struct answer {
+    float logp[N], rest[N], entropy[N];
+    int32_t argmax[N];
+    bnfloss_result result;
+} answer;
+
+static void run(int64_t V, const float *weight, int entropy, int threads,
+                float *grad, answer *a)
+{
+    bnfloss_layout layout;
+    bnfloss_inputs inputs;
+    bnfloss_outputs out;
+    bnfloss_spec spec;
+    bnfloss_status status;
+
+    memset(&layout, 0, sizeof layout);
+    memset(&inputs, 0, sizeof inputs);
+    memset(&out, 0, sizeof out);
+    memset(a, 0, sizeof *a);
+    layout.struct_size = sizeof layout;
+    layout.rows = N;
+    layout.vocab = V;
+    layout.flags = entropy ? BNFLOSS_ENTROPY : 0;
+    inputs.struct_size = sizeof inputs;
+    inputs.row_weight = weight;
+    out.struct_size = sizeof out;
+    out.logp = a->logp;
+    out.rest = a->rest;
+    out.entropy = entropy ? a->entropy : NULL;
+    out.argmax = a->argmax;
+    a->result.struct_size = sizeof a->result;
+    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    status = bnfloss_run(&layout, &spec, &inputs,
+                         grad == in_place ? in_place : logits, label, grad,
+                         &out, work, sizeof work, threads, &a->result);
+    CHECK(status == BNFLOSS_OK, "status: %s", bnfloss_status_string(status));
+}
+
+static void compare(const char *isa, shape kind, int64_t V,
+                    const float *weight, int entropy, int threads)
+{
+    const size_t bytes = (size_t)(N * V) * sizeof *logits;
+    answer a, b;
+
+    run(V, weight, entropy, 1, apart, &a);
+    memcpy(in_place, logits, bytes);
+    run(V, weight, entropy, threads, in_place, &b);
+    CHECK(memcmp(&a, &b, sizeof a) == 0, "%s, V = %lld: outputs of %s rows",
+          isa, (long long)V, shape_name[kind]);
+    if (memcmp(apart, in_place, bytes) == 0) {
+        CHECK(1, "same");
+        return;
+    }
+    for (int64_t i = 0; i < N * V; i++)
+        CHECK(memcmp(apart + i, in_place + i, sizeof *apart) == 0,
+              "%s, %s, V = %lld: row %lld, column %lld, label %d: %a, in place"
+              " %a", isa, shape_name[kind], (long long)V, (long long)(i / V),
+              (long long)(i % V), label[i / V], (double)apart[i],
+              (double)in_place[i]);
+}
+
+/* Of the size that a token's share may have. */
+static const float weights[][N] = {
+    { 1, 1, 1, 1, 1, 1 },
+    { 1e37f, -1e36f, 3e38f, -3e38f, 1e25f, 2e20f },
+    { 1e-37f, -1e-36f, 1e-30f, -3e-25f, 1e-38f, 2e-20f },
+    { 0, 1, -1, 0, 1e-9f, 1e9f }
+};
+
+/* What a rebuilt row has to be: p and the weight of its loss, in double. */
+static void check_values(int64_t V, const char *isa)
+{
+    for (int64_t i = 0; i < N; i++) {
+        const float *z = logits + i * V, *g = apart + i * V;
+        double most = -INFINITY, sum = 0;
+
+        for (int64_t j = 0; j < V; j++)
+            most = fmax(most, (double)z[j]);
+        for (int64_t j = 0; j < V; j++)
+            sum += exp((double)z[j] - most);
+        for (int64_t j = 0; j < V; j++) {
+            const double p = exp((double)z[j] - most) / sum;
+            const double want = (p - (j == label[i])) / N;
+
+            CHECK(fabs((double)g[j] - want) <= 0x1p-23 / N,
+                  "%s: row %lld, column %lld: %g, not %g", isa, (long long)i,
+                  (long long)j, (double)g[j], want);
+        }
+    }
+}
+
+int main(void)
+{
+    static const int64_t widths[] = { 1, 2, 63, 64, 65, 255, 256, 257, 640,
+                                      2047, 2048, 2049, 5000, C - 1, C, C + 1,
+                                      2 * C + 300 };
+    const size_t most = (size_t)N * (2 * C + 300) * sizeof *logits;
+
+    logits = (float *)malloc(most);
+    apart = (float *)malloc(most);
+    in_place = (float *)malloc(most);
+    if (!logits || !apart || !in_place)
+        return 1;
+    FOR_EACH_ISA(isa) {
+        const int scalar = strcmp(isa, "scalar") == 0;
+
+        for (size_t v = 0; v < sizeof widths / sizeof *widths; v++) {
+            const int64_t V = widths[v];
+
+            for (int kind = 0; kind < SHAPES; kind++) {
+                fill((shape)kind, V, v);
+                for (int w = 0; w < 4; w++)
+                    if (!scalar || V < 3000 || (w + kind) % 4 == 0)
+                        compare(isa, (shape)kind, V, weights[w], w % 2,
+                                1 + w % 3);
+                compare(isa, (shape)kind, V, NULL, 0, 1);
+                if (kind < MASKED_FIRST && V > 1)
+                    check_values(V, isa);
+            }
+        }
+    }
+    free(logits);
+    free(apart);
+    free(in_place);
+    return test_end();
+}
