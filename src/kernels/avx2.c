@@ -29,10 +29,13 @@
 #define v_div(a, b)         _mm256_div_ps(a, b)
 #define v_fma(a, b, c)      _mm256_fmadd_ps(a, b, c)
 #define v_max(a, b)         _mm256_max_ps(a, b)
+#define v_min(a, b)         _mm256_min_ps(a, b)
 #define v_above(a, b)       _mm256_cmp_ps(a, b, _CMP_NLE_UQ)
 #define v_keep(k, a)        _mm256_and_ps(k, a)
 #define v_select(k, a, b)   _mm256_blendv_ps(b, a, k)
 #define v_any_equal(a, b)   _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ))
+#define v_all_above(a, b)   (!_mm256_movemask_ps(                             \
+                                _mm256_cmp_ps(a, b, _CMP_LE_OQ)))
 #define v_widen_add(p, x)   bn_widen_add_avx2(p, x)
 #define v_table_load(p)     _mm256_loadu_si256((const __m256i *)(const void *)(p))
 #define v_pow2(table, t)    _mm256_castsi256_ps(_mm256_add_epi32(             \

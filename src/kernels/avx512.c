@@ -36,10 +36,12 @@
 #define v_div(a, b)         _mm512_div_ps(a, b)
 #define v_fma(a, b, c)      _mm512_fmadd_ps(a, b, c)
 #define v_max(a, b)         _mm512_max_ps(a, b)
+#define v_min(a, b)         _mm512_min_ps(a, b)
 #define v_above(a, b)       _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ)
 #define v_keep(k, a)        _mm512_maskz_mov_ps(k, a)
 #define v_select(k, a, b)   _mm512_mask_mov_ps(b, k, a)
 #define v_any_equal(a, b)   _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ)
+#define v_all_above(a, b)   (!_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ))
 #define v_widen_add(p, x)   bn_widen_add_avx512(p, x)
 #define v_table_load(p)     _mm512_broadcast_i64x4(_mm256_loadu_si256(        \
                                 (const __m256i *)(const void *)(p)))

@@ -28,11 +28,13 @@
 #define v_div(a, b)         vdivq_f32(a, b)
 #define v_fma(a, b, c)      vfmaq_f32(c, a, b)
 #define v_max(a, b)         bn_max_neon(a, b)
+#define v_min(a, b)         bn_min_neon(a, b)
 #define v_above(a, b)       vmvnq_u32(vcleq_f32(a, b))
 #define v_keep(k, a)        vreinterpretq_f32_u32(                            \
                                 vandq_u32(k, vreinterpretq_u32_f32(a)))
 #define v_select(k, a, b)   vbslq_f32(k, a, b)
 #define v_any_equal(a, b)   (vmaxvq_u32(vceqq_f32(a, b)) != 0)
+#define v_all_above(a, b)   (vmaxvq_u32(vcleq_f32(a, b)) == 0)
 #define v_widen_add(p, x)   bn_widen_add_neon(p, x)
 #define v_table_load(p)     bn_table_load_neon(p)
 #define v_pow2(table, t)    bn_pow2_neon(table, t)
@@ -53,6 +55,11 @@
 BN_INLINE float32x4_t bn_max_neon(float32x4_t a, float32x4_t b)
 {
     return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+
+BN_INLINE float32x4_t bn_min_neon(float32x4_t a, float32x4_t b)
+{
+    return vbslq_f32(vcltq_f32(a, b), a, b);
 }
 
 /* As bn_bf16_avx2(). */

@@ -43,10 +43,12 @@ static const bn_kernels FN(kernels) = {
 #undef v_div
 #undef v_fma
 #undef v_max
+#undef v_min
 #undef v_above
 #undef v_keep
 #undef v_select
 #undef v_any_equal
+#undef v_all_above
 #undef v_widen_add
 #undef v_table_load
 #undef v_pow2

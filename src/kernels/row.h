@@ -282,6 +282,24 @@ BN_INLINE KERNEL v FN(term)(v z, bn_sums *s, const bn_map *map, v_table table,
     return e;
 }
 
+/* The same where the logit is its x, and far from where e^x is too small. */
+BN_INLINE KERNEL v FN(bare_term)(v x, const bn_sums *s, v_table table,
+                                 const int dot, v *d)
+{
+    const v e = FN(exp)(x, table);
+
+    if (dot)
+        *d = v_mul(e, v_sub(x, v_set1(s->ref)));
+    return e;
+}
+
+/* Whether four vectors are above a bound: one comparison for all. A NaN may be
+ * taken for anything. */
+BN_INLINE KERNEL int FN(all_above)(v a, v b, v c, v d, float bound)
+{
+    return v_all_above(v_min(v_min(a, b), v_min(c, d)), v_set1(bound));
+}
+
 /* Adds a group to the lanes: four vectors by a fixed tree, in the open so
  * that they overlap. keep: where to leave the exponentials, which may be where
  * the logits are, or NULL. */
@@ -291,16 +309,21 @@ BN_INLINE KERNEL void FN(group_sums)(
     float *keep, FN(lanes) *lanes)
 {
     for (int h = 0; h < BN_LANES / VL; h++, i += VL) {
-        v d0, d1, d2, d3;
-        const v e0 = FN(term)(FN(read)(type, z, i), s, map, table, general,
-                              dot, &d0, lanes, h);
-        const v e1 = FN(term)(FN(read)(type, z, i + 16), s, map, table,
-                              general, dot, &d1, lanes, h);
-        const v e2 = FN(term)(FN(read)(type, z, i + 32), s, map, table,
-                              general, dot, &d2, lanes, h);
-        const v e3 = FN(term)(FN(read)(type, z, i + 48), s, map, table,
-                              general, dot, &d3, lanes, h);
+        const v z0 = FN(read)(type, z, i), z1 = FN(read)(type, z, i + 16);
+        const v z2 = FN(read)(type, z, i + 32), z3 = FN(read)(type, z, i + 48);
+        v e0, e1, e2, e3, d0, d1, d2, d3;
 
+        if (!general && FN(all_above)(z0, z1, z2, z3, s->bare)) {
+            e0 = FN(bare_term)(z0, s, table, dot, &d0);
+            e1 = FN(bare_term)(z1, s, table, dot, &d1);
+            e2 = FN(bare_term)(z2, s, table, dot, &d2);
+            e3 = FN(bare_term)(z3, s, table, dot, &d3);
+        } else {
+            e0 = FN(term)(z0, s, map, table, general, dot, &d0, lanes, h);
+            e1 = FN(term)(z1, s, map, table, general, dot, &d1, lanes, h);
+            e2 = FN(term)(z2, s, map, table, general, dot, &d2, lanes, h);
+            e3 = FN(term)(z3, s, map, table, general, dot, &d3, lanes, h);
+        }
         if (keep) {
             v_store_f32(keep + h * VL, e0);
             v_store_f32(keep + h * VL + 16, e1);
@@ -520,6 +543,25 @@ BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,
     return v_keep(v_above(v_max(g, v_sub(v_set1(0), g)), tiny), g);
 }
 
+/* Of four vectors at once. */
+BN_INLINE KERNEL void FN(four_gradients)(v *z0, v *z1, v *z2, v *z3,
+                                         const bn_coefficients *k,
+                                         const bn_map *map, v_table table,
+                                         const int general)
+{
+    if (!general && FN(all_above)(*z0, *z1, *z2, *z3, k->bare)) {
+        *z0 = v_mul(FN(exp)(*z0, table), v_set1(k->factor));
+        *z1 = v_mul(FN(exp)(*z1, table), v_set1(k->factor));
+        *z2 = v_mul(FN(exp)(*z2, table), v_set1(k->factor));
+        *z3 = v_mul(FN(exp)(*z3, table), v_set1(k->factor));
+    } else {
+        *z0 = FN(gradient)(*z0, k, map, table, general);
+        *z1 = FN(gradient)(*z1, k, map, table, general);
+        *z2 = FN(gradient)(*z2, k, map, table, general);
+        *z3 = FN(gradient)(*z3, k, map, table, general);
+    }
+}
+
 /* A group's gradients, from z to `to`, which may be the same. */
 BN_INLINE KERNEL void FN(group_gradient)(
     const uint32_t type, const void *z, int64_t i, const uint32_t to_type,
@@ -527,19 +569,14 @@ BN_INLINE KERNEL void FN(group_gradient)(
     v_table table, const int general)
 {
     for (int h = 0; h < BN_LANES; h += VL, i += VL, j += VL) {
-        const v g0 = FN(gradient)(FN(read)(type, z, i), k, map, table,
-                                  general);
-        const v g1 = FN(gradient)(FN(read)(type, z, i + 16), k, map, table,
-                                  general);
-        const v g2 = FN(gradient)(FN(read)(type, z, i + 32), k, map, table,
-                                  general);
-        const v g3 = FN(gradient)(FN(read)(type, z, i + 48), k, map, table,
-                                  general);
+        v z0 = FN(read)(type, z, i), z1 = FN(read)(type, z, i + 16);
+        v z2 = FN(read)(type, z, i + 32), z3 = FN(read)(type, z, i + 48);
 
-        FN(write)(to_type, to, j, g0);
-        FN(write)(to_type, to, j + 16, g1);
-        FN(write)(to_type, to, j + 32, g2);
-        FN(write)(to_type, to, j + 48, g3);
+        FN(four_gradients)(&z0, &z1, &z2, &z3, k, map, table, general);
+        FN(write)(to_type, to, j, z0);
+        FN(write)(to_type, to, j + 16, z1);
+        FN(write)(to_type, to, j + 32, z2);
+        FN(write)(to_type, to, j + 48, z3);
     }
 }
 
@@ -594,10 +631,18 @@ BN_INLINE KERNEL int64_t FN(streamed_groups)(
 
     for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
         bn_prefetch(&c->ahead, i);
-        for (int j = 0; j < BN_GROUP; j += VL)
-            v_stream_f32((float *)c->grad + i + j,
-                         FN(gradient)(v_load_f32(z + i + j), k, map, table,
-                                      general));
+        for (int j = 0; j < BN_GROUP; j += 4 * VL) {
+            const float *y = z + i + j;
+            float *to = (float *)c->grad + i + j;
+            v z0 = v_load_f32(y), z1 = v_load_f32(y + VL);
+            v z2 = v_load_f32(y + 2 * VL), z3 = v_load_f32(y + 3 * VL);
+
+            FN(four_gradients)(&z0, &z1, &z2, &z3, k, map, table, general);
+            v_stream_f32(to, z0);
+            v_stream_f32(to + VL, z1);
+            v_stream_f32(to + 2 * VL, z2);
+            v_stream_f32(to + 3 * VL, z3);
+        }
     }
     v_fence();
     return i;

@@ -32,15 +32,18 @@ BN_INLINE bn_words8 bn_words8_load(const uint32_t *p)
 #define v_div(a, b) ((a) / (b))
 #define v_fma(a, b, c) bn_fma(a, b, c)  /* a b + c, rounded once */
 #define v_max(a, b) bn_max(a, b)
+#define v_min(a, b) bn_min(a, b)
 #define v_above(a, b) (!((a) <= (b)))   /* true for NaN */
 #define v_keep(k, a) ((k) ? (a) : 0.0f)
 #define v_select(k, a, b) ((k) ? (a) : (b))
 #define v_any_equal(a, b) ((a) == (b))  /* in any lane */
+#define v_all_above(a, b) (!((a) <= (b)))       /* in all */
 #define v_widen_add(p, x) (*(p) += (double)(x))     /* VL doubles at p */
 #define v_table_load(p) bn_words8_load(p)
 
 /* b where a or b is NaN */
 BN_INLINE float bn_max(float a, float b) { return a > b ? a : b; }
+BN_INLINE float bn_min(float a, float b) { return a < b ? a : b; }
 
 /* The float whose bits are word[t mod 8] + (t << 20), t taken as bits. */
 BN_INLINE float bn_words8_pow2(const bn_words8 *table, float t)

@@ -160,6 +160,7 @@ typedef struct bn_sums {
     double shift[BN_LANES], finite[BN_LANES];   /* x - ref, 1 */
     uint32_t table[8];
     float origin, ref, low;     /* e = 0 up to low */
+    float bare;                 /* logits above need no look at either */
     int32_t k;
     int started;                /* k has been chosen */
     int dot, general;           /* which lanes are in use besides sum */
@@ -208,6 +209,7 @@ static void bn_sums_reference(bn_sums *s, double c, float origin)
     s->k = origin != 0 ? 0 : bn_power(c);
     s->base = origin != 0 ? c : s->k * BN_LN2_F32;
     s->low = bn_low(s->k);
+    s->bare = origin != 0 ? BN_INF_F32 : s->low;
     bn_table_for_sum(s->table, s->k);
     memset(s->sum, 0, sizeof s->sum);
     if (s->general)
@@ -393,6 +395,7 @@ typedef struct bn_coefficients {
     uint32_t table[8];
     float origin, low;
     float factor, least;
+    float bare;                 /* logits above are surely above least */
     float post;                 /* 1 but where factor' overflows a float */
     float uniform;              /* every finite logit's share of smoothing */
     int accumulate;
@@ -438,8 +441,12 @@ static void bn_coefficients_plain(bn_coefficients *k, const bn_factor *f,
     k->low = bn_low(f->k + moved);
     bn_table_for_sum(k->table, f->k + moved);
     k->factor = (float)(f->m * bn_pow2(f->e + moved));
-    k->least = f->m == 0 ? BN_INF_F32
-                         : (float)bn_pow2(bn_factor_least(f) - moved);
+    k->least = k->bare = BN_INF_F32;
+    if (f->m == 0)
+        return;
+    k->least = (float)bn_pow2(bn_factor_least(f) - moved);
+    if (origin == 0)
+        k->bare = bn_low(f->k + bn_factor_least(f) + 127);
 }
 
 /* e = factor * exp(z' - leader). Results below about 2^-125 become
@@ -459,7 +466,7 @@ static void bn_coefficients_general(bn_coefficients *k, const bn_map *map,
     k->origin = origin;
     k->uniform = (float)uniform;
     k->post = 1;
-    k->factor = k->least = 0;
+    k->factor = k->least = k->bare = 0;
     if (e == -1023) {                   /* 0 or a denormal: nothing is left */
         memset(k->table, 0, sizeof k->table);
         k->low = BN_INF_F32;
