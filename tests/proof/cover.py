@@ -3,14 +3,15 @@
 
     tests/proof/cover.py [--keep]
 
-Builds every tests/test_*.c, and the fuzz targets' seeds, with clang-19's
-source-based coverage (-fcoverage-mcdc), runs them on every instruction set of
-this machine and merges what they have seen. What was missed is compared with
-uncovered.txt, where each exception has its reason.
+Builds the library with clang-19's source-based coverage (-fcoverage-mcdc),
+runs every tests/test_*.c and the fuzz targets' seeds on every instruction set
+of this machine and merges what they have seen. What was missed is compared
+with uncovered.txt, where each exception has its reason.
 
-Fails on a miss without a reason and on a reason that no longer applies. Each
-use of a macro counts for itself; the functions that row.h and exp.h make for
-each instruction set are merged by their place, and must each have been called.
+Fails on a miss without a reason, on a reason that no longer applies and on a
+test that fails. Each use of a macro counts for itself; the functions that
+row.h and exp.h make for each instruction set are merged by their place, and
+must each have been called.
 """
 import argparse
 import glob
@@ -20,13 +21,19 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections import Counter
 
 from common import ROOT, BUILD, all_tests, archive, test_source, threads_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FLAGS = ['-g', '-O1', '-fprofile-instr-generate', '-fcoverage-mapping',
-         '-fcoverage-mcdc', '-fno-fast-math', '-ffp-contract=off', '-w',
+FLAGS = ['-g', '-O1', '-fno-fast-math', '-ffp-contract=off', '-w',
          '-I' + ROOT + '/include', f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"']
+COVERAGE = ['-fprofile-instr-generate', '-fcoverage-mapping',
+            '-fcoverage-mcdc']
+# The environments of a test, where one is not enough: without and with limits
+# on OpenMP's threads.
+RUNS = {'gaps': [{}, {'OMP_NUM_THREADS': '1', 'OMP_THREAD_LIMIT': '2'}]}
 
 
 def sh(command, **more):
@@ -35,31 +42,50 @@ def sh(command, **more):
                           errors='replace', **more)
 
 
+def build(name, folder, flags, lib):
+    """The program of a test. Its own lines are of no interest, so it carries
+    no counters, unless it includes src/. Whether it was built, and whether it
+    has any."""
+    program = os.path.join(folder, name)
+    with open(test_source(name)) as f:
+        inside = re.search(r'# *include "(\.\./)+src/', f.read()) is not None
+    made = sh(['clang-19', *FLAGS, *(COVERAGE if inside else []), *flags,
+               f'-DTARGET="{name}.c"', '-c', test_source(name), '-o',
+               program + '.o'])
+    if made.returncode == 0:
+        made = sh(['clang-19', '-fprofile-instr-generate', *flags,
+                   program + '.o', lib, '-o', program, '-lm', '-lquadmath',
+                   '-lpthread'])
+    if made.returncode:
+        print(f'SKIPPED: {name} does not build with clang-19: '
+              + made.stdout.strip().split('\n')[0][:150])
+    return made.returncode == 0, inside
+
+
 def build_and_run(folder):
-    """Programs that were run, and what each said."""
+    """What has the counters, the library first, and how many tests failed."""
     threads = threads_of(folder)
     if not threads:
         print('SKIPPED: several threads: no libomp (apt: libomp-dev)')
-    lib, said = archive(['clang-19', *FLAGS, *threads], folder)
+    lib, said = archive(['clang-19', *FLAGS, *COVERAGE, *threads], folder)
     if not lib:
         sys.exit(said)
-    programs = []
+    counted, failed = [os.path.join(folder, 'bnfloss.o')], 0
     for name in all_tests() + ['fuzz_run', 'fuzz_loss', 'fuzz_structs']:
-        program = os.path.join(folder, name)
-        r = sh(['clang-19', *FLAGS, *threads, f'-DTARGET="{name}.c"',
-                test_source(name), lib, '-o', program, '-lm', '-lquadmath',
-                '-lpthread'])
-        if r.returncode:
-            print(f'SKIPPED: {name} does not build with clang-19: '
-                  + r.stdout.strip().split('\n')[0][:150])
-            continue
-        env = {**os.environ, 'LLVM_PROFILE_FILE': program + '-%p.profraw',
-               'KMP_INHERIT_FP_CONTROL': '0'}
-        r = sh([program], env=env, cwd=folder)
-        last = [x for x in r.stdout.split('\n') if ': ' in x][-1:]
-        print(f'{name}: exit {r.returncode}, {"".join(last)}')
-        programs.append(program)
-    return programs
+        made, inside = build(name, folder, threads, lib)
+        for more in RUNS.get(name, [{}]) if made else []:
+            # %m: all that run the same program add to one file, children too
+            env = {**os.environ, 'KMP_INHERIT_FP_CONTROL': '0',
+                   'LLVM_PROFILE_FILE': f'{folder}/{name}-%m.profraw', **more}
+            began = time.time()
+            r = sh([os.path.join(folder, name)], env=env, cwd=folder)
+            last = [x for x in r.stdout.split('\n') if ': ' in x][-1:]
+            print(f'{name}: exit {r.returncode}, {"".join(last)}, '
+                  f'{time.time() - began:.0f} s', flush=True)
+            failed += r.returncode not in (0, 77)
+        if made and inside:
+            counted.append(os.path.join(folder, name))
+    return counted, failed
 
 
 def export(folder, programs):
@@ -156,37 +182,57 @@ def gather(data):
     return regions, branches, decisions, functions
 
 
+def missed_lines(regions):
+    """(file, line) of each line of code -> whether nothing on it was run: the
+    regions that begin on it, or else the innermost one that it is in."""
+    lines = {}
+    for p, (count, _) in sorted(regions.items(), key=lambda x: x[0][:3]):
+        file, l1, _, l2, _, used = p
+        if used:                    # a macro's text has no line of its own
+            continue
+        for line in range(l1, l2 + 1):
+            old = lines.get((file, line))
+            if line > l1 or not old or old[0] != 'begins':
+                lines[file, line] = ('begins' if line == l1 else 'in',
+                                     count == 0)
+            else:
+                lines[file, line] = ('begins', old[1] and count == 0)
+    return {place: missed for place, (_, missed) in lines.items()}
+
+
 def misses_of(tables):
-    """(file, function, kind, text, line) of everything that was missed."""
+    """What there is, table by table, and (file, function, kind, text, line,
+    table, place) of everything that was missed."""
     regions, branches, decisions, functions = tables
     source, found = Source(), []
+    of = {'regions': 0, 'branches': 0, 'MC/DC': 0}
 
-    def add(p, name, kind):
+    def add(p, name, table, kinds):
         text = source.at(*p[:5])
         if not text:                # what is between two macros
             return
+        of[table] += len(kinds)
         if p[5]:                    # in a macro: its use says more
             text = source.at(*p[5]) + ' : ' + text
         file = os.path.relpath(p[5][0] if p[5] else p[0], ROOT)
-        found.append((file, name, kind, text, p[5][1] if p[5] else p[1]))
+        for missed, kind in kinds:
+            if missed:
+                found.append((file, name, kind, text,
+                              p[5][1] if p[5] else p[1], table, p))
 
     for name, count in functions.items():
         if count == 0:
-            found.append(('-', name, 'function', 'never called', 0))
+            found.append(('-', name, 'function', 'never called', 0, '', ()))
     for p, (count, name) in regions.items():
-        if count == 0:
-            add(p, name, 'region')
+        add(p, name, 'regions', [(count == 0, 'region')])
     for p, (t, f, name) in branches.items():
-        if t == 0:
-            add(p, name, 'never true')
-        if f == 0:
-            add(p, name, 'never false')
+        add(p, name, 'branches', [(t == 0, 'never true'),
+                                  (f == 0, 'never false')])
     for p, (seen, name) in decisions.items():
-        for i, ok in enumerate(seen):
-            if not ok:
-                add(p, source.function(p[0], p[1]),
-                    f'condition {i + 1} not shown to matter')
-    return found
+        add(p, source.function(p[0], p[1]), 'MC/DC',
+            [(not ok, f'condition {i + 1} not shown to matter')
+             for i, ok in enumerate(seen)])
+    return of, found
 
 
 def read_exceptions():
@@ -204,34 +250,45 @@ def read_exceptions():
     return known
 
 
-def share(seen, of):
-    return f'{100 * seen / max(of, 1):.2f} % ({seen} of {of})'
+def share(of, missed, explained):
+    """Of so many, so many were missed, some of them explained."""
+    text = f'{100 * (of - missed) / max(of, 1):.2f} % ({of - missed} of {of}'
+    if explained:
+        text += f', {100 * (of - missed + explained) / max(of, 1):.2f} % ' \
+                f'with {explained} explained'
+    return text + ')'
 
 
-def report(tables, misses):
-    regions, branches, decisions, _ = tables
-    known = read_exceptions()
-    used, wrong = set(), 0
+def report(tables, failed):
+    (of, misses), known = misses_of(tables), read_exceptions()
+    used, wrong, explained, shown = set(), failed, Counter(), set()
+    lines = missed_lines(tables[0])
+    missed = Counter(m[5] for m in misses)
+    open_lines = set()          # missed, and not explained
 
-    for file, name, kind, text, line in sorted(set(misses)):
+    for file, name, kind, text, line, table, p in sorted(misses):
         key = next((k for k in ((file, name, kind, text),
                                 (file, '*', kind, text)) if k in known), None)
         if key:
             used.add(key)
+            explained[table] += 1
             continue
-        wrong += 1
-        print(f'missed without a reason: {file}:{line} {name}, {kind}:\n'
-              f'    {text}')
+        if kind == 'region':
+            open_lines.update((p[0], n) for n in range(p[1], p[3] + 1)
+                              if lines.get((p[0], n)))
+        if (file, name, kind, text, line) not in shown:
+            shown.add((file, name, kind, text, line))
+            wrong += 1
+            print(f'missed without a reason: {file}:{line} {name}, {kind}:\n'
+                  f'    {text}')
     for key in sorted(set(known) - used):
         wrong += 1
         print('a reason that no longer applies: ' + ' | '.join(key))
-    conditions = [ok for seen, _ in decisions.values() for ok in seen]
-    sides = [x > 0 for t, f, _ in branches.values() for x in (t, f)]
-    print('coverage: regions '
-          + share(sum(c > 0 for c, _ in regions.values()), len(regions))
-          + ', branches ' + share(sum(sides), len(sides))
-          + ', MC/DC ' + share(sum(conditions), len(conditions))
-          + f', {len(used)} explained, {wrong} findings')
+    gone = sum(lines.values())
+    print('coverage: lines ' + share(len(lines), gone, gone - len(open_lines))
+          + ''.join(f', {t} ' + share(of[t], missed[t], explained[t])
+                    for t in of)
+          + f', {len(used)} reasons, {wrong} findings')
     return wrong
 
 
@@ -245,15 +302,16 @@ def main():
         if not shutil.which(tool):
             print(f'SKIPPED: {tool} is not installed (apt: clang-19 llvm-19)')
             return 77
+    failed = 0
     if a.keep:
         with open(folder + '/export.json') as f:
             data = json.load(f)['data'][0]
     else:
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
-        data = export(folder, build_and_run(folder))
-    tables = gather(data)
-    return 1 if report(tables, misses_of(tables)) else 0
+        counted, failed = build_and_run(folder)
+        data = export(folder, counted)
+    return 1 if report(gather(data), failed) else 0
 
 
 if __name__ == '__main__':

@@ -1,13 +1,23 @@
 /* What mutants and coverage found untested: names, shifts against a plain
  * second version, several specs and their options, answers of every size,
- * rows of many chunks, NaN in sorted batches.
+ * rows of many chunks, NaN in sorted batches, batches too large for a cache,
+ * few rows for many threads, a forked child's.
  *
  * SPDX-License-Identifier: MIT */
+#if defined(__unix__) || defined(__APPLE__)
+#define _GNU_SOURCE
+#define HAVE_FORK
+#endif
 #include "../test.h"
 
 #include <fenv.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
+#ifdef HAVE_FORK
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 enum { N = 12, V = 9, S = 4, WORK = 1 << 14 };
 
@@ -371,11 +381,13 @@ static void rounding_kept(void)
 
 static void answers(void)
 {
+    struct align { char c; bnfloss_row x; };        /* i386: 4 */
+    const uint32_t step = offsetof(struct align, x);
     union { bnfloss_result r; unsigned char byte[sizeof(bnfloss_result)]; } a;
     const bnfloss_layout good = layout_of(N, V, 0);
     const bnfloss_layout bad = layout_of(N, -1, 0);
 
-    for (uint32_t size = 8; size <= sizeof a.r; size += 8) {
+    for (uint32_t size = 8; size <= sizeof a.r; size += step) {
         uint32_t written = 0;
 
         memset(&a, 0xA5, sizeof a);
@@ -386,6 +398,9 @@ static void answers(void)
             written += a.byte[i] != 0xA5;
         CHECK(written == 0, "size %d: %d bytes beyond", (int)size,
               (int)written);
+        for (uint32_t i = 8; i < size && i < 16; i++)
+            CHECK(a.byte[i] == 0xFF, "size %d: byte %d of -1", (int)size,
+                  (int)i);
         CHECK(size < 16 || a.r.where == -1, "size %d: where", (int)size);
         memset(&a, 0xA5, sizeof a);
         a.r.struct_size = size;
@@ -500,6 +515,76 @@ static void nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
               (double)dlogp[2 * k]);
 }
 
+/* ---- BNF's own ---------------------------------------------------------- */
+
+/* A policy that is less sure than its reference by the last bit of a double,
+ * which the odds of the two do not see: g is 1, not the 1 + 2^-52 and more
+ * that their quotient comes to. */
+static void as_sure(const char *isa)
+{
+    static const float at[][3] = {          /* ref, label, leader */
+        { -0x1.6b9804p-2f, 0x1.b48ea4p-1f, 0x1.df0662p-29f },
+        { -0x1.be31e8p-2f, 0x1.35bbd2p-1f, 0x1.17d1c2p-34f },
+        { -0x1.98739cp-27f, 0x1.23f6e6p+4f, 0x1.9ce002p-25f }
+    };
+    static const int64_t start[] = { 0, 1 };
+    static const int8_t side = 1;
+    const bnfloss_layout l = layout_of(1, 2, BNFLOSS_ENTROPY);
+    const int32_t y = 0;
+
+    for (size_t k = 0; k < sizeof at / sizeof *at; k++) {
+        bnfloss_result r = result_of();
+        bnfloss_inputs in;
+        bnfloss_spec s;
+        float dlogp;
+
+        memset(&in, 0, sizeof in);
+        in.struct_size = sizeof in;
+        in.sequences = 1;
+        in.seq_start = start;
+        in.side = &side;
+        in.ref_logp = at[k];
+        bnfloss_spec_init(&s, BNFLOSS_BNF);
+        CHECK(bnfloss_forward(&l, at[k] + 1, &y, 0, 1, state, NULL, NULL)
+              == BNFLOSS_OK && bnfloss_loss(&s, &in, 1, state, NULL, NULL,
+                                            &dlogp, NULL, work, sizeof work,
+                                            &r) == BNFLOSS_OK, "%s", isa);
+        CHECK(r.logps_mean_chosen < (double)at[k][0]
+              && r.logps_mean_chosen > (double)at[k][0] * (1 + 0x1p-48),
+              "%s: logp %a is not just below %a", isa, r.logps_mean_chosen,
+              (double)at[k][0]);
+        CHECK(r.bnf_coefficient == 1 && dlogp == -1, "%s: g - 1 is %g", isa,
+              r.bnf_coefficient - 1);
+    }
+}
+
+/* Sequences without a row need no sides. */
+static void sideless(void)
+{
+    static const int64_t start[S + 1] = { 0, 0, 0, 0, 0 };
+    bnfloss_result r = result_of();
+    double seq_loss[S] = { 7, 7, 7, 7 };
+    bnfloss_outputs o;
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float dlogp = 7;
+
+    memset(&o, 0, sizeof o);
+    memset(&in, 0, sizeof in);
+    o.struct_size = sizeof o;
+    o.seq_loss = seq_loss;
+    in.struct_size = sizeof in;
+    in.sequences = S;
+    in.seq_start = start;
+    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, &o, work,
+                       sizeof work, &r) == BNFLOSS_OK, "no rows, no sides");
+    CHECK(r.loss == 0 && r.tokens == 0 && dlogp == 7, "loss %g, dlogp %g",
+          r.loss, (double)dlogp);
+    for (int k = 0; k < S; k++)
+        CHECK(seq_loss[k] == 0, "sequence %d: %g", k, seq_loss[k]);
+}
+
 /* ---- Numbers at the end of their range ---------------------------------- */
 
 /* A scale that makes every z' infinite leaves nothing: a NaN row; and where
@@ -594,8 +679,56 @@ static void nan_of_chunks(const char *isa)
           "%s: leader %d, %g", isa, (int)state->leader_id, state->leader);
 }
 
+/* Three rows of a batch of 32 MiB and more, whose gradient is stored past the
+ * caches: the bits of three rows that are the batch. */
+static void large_batch(const char *isa, uint32_t type, uint32_t grad_type,
+                        uint32_t flags, int in_place)
+{
+    enum { ROWS = 3, COLS = 83, ROOM = ROWS * COLS };
+    static const float dlogp[ROWS] = { -1, 0.25f, -0.5f };
+    static const int32_t y[ROWS] = { 0, 40, COLS - 1 };
+    bnfloss_layout l = layout_of(ROWS, COLS, flags);
+    float z[ROOM], g[2][ROOM];
+    rng r = { 9 };
+
+    l.logits_type = type;
+    l.grad_type = grad_type;
+    for (int j = 0; j < ROOM; j++) {
+        const uint16_t half = (uint16_t)(0x3C00 + rng_below(&r, 512));
+        const float x = (float)rng_normal(&r);
+
+        if (type == BNFLOSS_F32)
+            z[j] = x;
+        else
+            memcpy((char *)z + 2 * j, &half, 2);
+        g[0][j] = g[1][j] = 1;
+    }
+    for (int k = 0; k < 2; k++) {
+        l.rows = k ? ((int64_t)1 << 25) / (COLS * 4) + 2 : ROWS;
+        if (in_place)
+            memcpy(g[k], z, sizeof z);
+        CHECK(bnfloss_forward(&l, z, y, 0, ROWS, state, NULL, NULL)
+              == BNFLOSS_OK
+              && bnfloss_backward(&l, in_place ? g[k] : z, y, 0, ROWS, state,
+                                  dlogp, g[k], NULL) == BNFLOSS_OK, "%s", isa);
+    }
+    CHECK(memcmp(g[0], g[1], sizeof g[0]) == 0, "%s: types %d and %d, flags "
+          "%d, in place %d", isa, (int)type, (int)grad_type, (int)flags,
+          in_place);
+}
+
+static void large_batches(const char *isa)
+{
+    large_batch(isa, BNFLOSS_F32, BNFLOSS_F32, 0, 0);
+    large_batch(isa, BNFLOSS_F32, BNFLOSS_F32, 0, 1);
+    large_batch(isa, BNFLOSS_F32, BNFLOSS_F32, BNFLOSS_ACCUMULATE, 0);
+    large_batch(isa, BNFLOSS_F32, BNFLOSS_BF16, 0, 0);
+    large_batch(isa, BNFLOSS_BF16, BNFLOSS_F32, 0, 0);
+}
+
 /* More threads than rows, of few columns and of many, with and without a
- * gradient: the loss and the gradient of one thread. */
+ * gradient, and as many threads as there are: the loss and the gradient of
+ * one thread. */
 static void few_rows(const char *isa, int64_t vocab)
 {
     const size_t bytes = (size_t)(2 * vocab) * sizeof(float);
@@ -604,6 +737,7 @@ static void few_rows(const char *isa, int64_t vocab)
     const bnfloss_layout l = layout_of(2, vocab, 0);
     const int32_t y[2] = { 1, (int32_t)vocab - 1 };
     bnfloss_result a = result_of(), b = result_of(), c = result_of();
+    bnfloss_result d = result_of();
     bnfloss_spec s;
     rng r = { 3 };
 
@@ -619,9 +753,42 @@ static void few_rows(const char *isa, int64_t vocab)
                          &c) == BNFLOSS_OK, "%s", isa);
     CHECK(memcmp(one, many, bytes) == 0 && a.loss == b.loss
           && a.loss == c.loss, "%s: 4 threads, V %d", isa, (int)vocab);
+    memset(many, 1, bytes);
+    CHECK(bnfloss_run(&l, &s, NULL, z, y, many, NULL, work, sizeof work, 0, &d)
+          == BNFLOSS_OK && memcmp(one, many, bytes) == 0 && a.loss == d.loss,
+          "%s: all threads, V %d", isa, (int)vocab);
     free(z);
     free(one);
     free(many);
+}
+
+/* A child of a process that has used threads asks for threads, and gets its
+ * parent's bits. It ends as programs do. */
+static void after_fork(void)
+{
+#ifdef HAVE_FORK
+    const bnfloss_layout l = layout_of(N, V, 0);
+    bnfloss_result a = result_of(), b = result_of();
+    bnfloss_spec s;
+    int status = -1;
+    pid_t child;
+
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(bnfloss_run(&l, &s, NULL, logits, labels, NULL, NULL, work,
+                      sizeof work, 4, &a) == BNFLOSS_OK, "the parent");
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        alarm(60);                          /* a child that hangs is killed */
+        exit(bnfloss_run(&l, &s, NULL, logits, labels, NULL, NULL, work,
+                         sizeof work, 4, &b) != BNFLOSS_OK
+             || b.loss != a.loss);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0,
+          "the child ends with %d", status);
+#else
+    test_skip("a fork: no POSIX here");
+#endif
 }
 
 int main(void)
@@ -640,7 +807,11 @@ int main(void)
         steepest(isa);
         few_rows(isa, 50);
         few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
+        large_batches(isa);
+        as_sure(isa);
     }
+    after_fork();
+    sideless();
     shift_overlaps();
     rounding_kept();
     inputs_refused();
