@@ -34,12 +34,12 @@
 #include "../src/kernels/convert.c"
 #include "../src/kernels/sums.c"
 
-enum { ADD, SUB, MUL, DIV, FMA, MAX, SET1, KEEP, SELECT, EQUAL, POW2, EXP,
-       TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE_F16, WIDEN,
+enum { ADD, SUB, MUL, DIV, FMA, MAX, MIN, SET1, KEEP, SELECT, EQUAL, ABOVE,
+       POW2, EXP, TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE_F16, WIDEN,
        MAX_SIGNED, MIN_UNSIGNED, SELECT_NEGATIVE, SET1_INT };
 
 /* out[i] = op(a[i], b[i], c[i]) for i < n, n a multiple of 16. KEEP's and
- * SELECT's mask is v_above(a, b); EQUAL asks each lane alone. */
+ * SELECT's mask is v_above(a, b); EQUAL and ABOVE ask each lane alone. */
 typedef void word_floats(int op, const float *a, const float *b,
                          const float *c, const uint32_t *table, float *out,
                          int n);
@@ -63,6 +63,7 @@ typedef void word_widen(double *sum, const float *f, int n);
         case DIV:    return v_div(a, b);                                      \
         case FMA:    return v_fma(a, b, c);                                   \
         case MAX:    return v_max(a, b);                                      \
+        case MIN:    return v_min(a, b);                                      \
         case KEEP:   return v_keep(v_above(a, b), c);                         \
         case SELECT: return v_select(v_above(a, b), a, c);                    \
         case POW2:   return v_pow2(t, a);                                     \
@@ -77,13 +78,16 @@ typedef void word_widen(double *sum, const float *f, int n);
     {                                                                         \
         const v_table t = v_table_load(table);                                \
         for (int i = 0; i < n; i += VL) {                                     \
-            for (int k = 0; k < VL && (op == SET1 || op == EQUAL); k++) {     \
+            const int alone = op == SET1 || op == EQUAL || op == ABOVE;       \
+            for (int k = 0; k < VL && alone; k++) {                           \
                 float lane[VL];                                               \
                 v_store_f32(lane, v_set1(a[i + k]));                          \
                 out[i + k] = op == SET1 ? lane[(k + 1) % VL]                  \
-                    : v_any_equal(v_load_f32(b + i), v_set1(a[i + k])) != 0;  \
+                    : op == EQUAL                                             \
+                    ? v_any_equal(v_load_f32(b + i), v_set1(a[i + k])) != 0   \
+                    : v_all_above(v_load_f32(b + i), v_set1(a[i + k])) != 0;  \
             }                                                                 \
-            if (op != SET1 && op != EQUAL)                                    \
+            if (!alone)                                                       \
                 v_store_f32(out + i, FN(words_one)(op, v_load_f32(a + i),     \
                             v_load_f32(b + i), v_load_f32(c + i), t));        \
         }                                                                     \
@@ -218,6 +222,7 @@ static float meaning(int op, float a, float b, float c)
     case DIV:    r = a / b; return r;
     case FMA:    return fmaf(a, b, c);
     case MAX:    return a > b ? a : b;
+    case MIN:    return a < b ? a : b;
     case SET1:   return a;
     case KEEP:   return a <= b ? 0.0f : c;
     default:     return a <= b ? c : a;     /* SELECT */
@@ -228,7 +233,8 @@ static void words_on(const page *p, const float *a, const float *b,
                      const float *c, int n)
 {
     static const char *const names[] = { "add", "sub", "mul", "div", "fma",
-                                         "max", "set1", "keep", "select" };
+                                         "max", "min", "set1", "keep",
+                                         "select" };
     static float out[BATCH];
     uint32_t table[8] = { 0 };
 
@@ -258,6 +264,15 @@ static void equal_on(const page *p, const float *a, const float *b, int n,
         for (int k = i / vl * vl; k < i / vl * vl + vl; k++)
             any |= b[k] == a[i];
         CHECK(out[i] == (float)any, "%s v_any_equal wrong for %a", p->name,
+              (double)a[i]);
+    }
+    p->floats(ABOVE, a, b, a, table, out, n);
+    for (int i = 0; i < n; i++) {
+        int all = 1;
+
+        for (int k = i / vl * vl; k < i / vl * vl + vl; k++)
+            all &= !(b[k] <= a[i]);
+        CHECK(out[i] == (float)all, "%s v_all_above wrong for %a", p->name,
               (double)a[i]);
     }
 }

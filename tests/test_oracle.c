@@ -5,8 +5,8 @@
  *
  * Bounds are in u = 2^-24, half an ulp of 1.0f:
  *
- *     gradient    4u |dlogp| a logit, dlogp as the library reports it; times
- *                 the logit scale; (4 + softcap)u with a softcap; times
+ *     gradient    2u |dlogp| a logit, dlogp as the library reports it; times
+ *                 the logit scale; (2 + softcap)u with a softcap; times
  *                 (1 + 2 zeta |lse|) with a z-loss; one u more with the
  *                 oracle's own dlogp. 16 bits: rounded once from within that
  *     row sum     8u (1-p) |dlogp|
@@ -460,8 +460,8 @@ static void check_gradient(const batch *b, int64_t i, const truth *t)
     const config *c = b->c;
     const wide D = b->dlogp[i], size = (c->scale > 0 ? c->scale : 1)
         * (1 + 2 * (wide)c->z_loss * fabsl(t->lse)) * U;
-    const wide bound = fabsl(D) * (4 + c->softcap) * size;
-    const wide own = (fabsl(t->dlogp) * (5 + c->softcap)) * size + 0x1p-149L;
+    const wide bound = fabsl(D) * (2 + c->softcap) * size;
+    const wide own = (fabsl(t->dlogp) * (3 + c->softcap)) * size + 0x1p-149L;
     int64_t denormals = 0;
     wide sum = 0;
 

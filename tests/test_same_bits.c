@@ -17,8 +17,8 @@
  *
  * When the bits change on purpose, run this program, put the hashes of its last
  * lines here, and add a line to the CHANGELOG: users compare bits too. */
-#define SAME_BITS_HASH UINT64_C(0x0A3ED1138A586AFF)
-#define FAMILY_HASH UINT64_C(0x6342397B2D318D42)
+#define SAME_BITS_HASH UINT64_C(0x9542393C15086E4F)
+#define FAMILY_HASH UINT64_C(0xC082B968BCFD2035)
 
 #include "family.h"
 

@@ -344,8 +344,7 @@ static bnfloss_status bn_check_run_options(const bn_run_call *c,
     if (threads < 0)
         return BNFLOSS_E_VALUE;
     if (w->vocab < w->vocab_total || c->loss.in.log_square
-        || (deferred && w->accumulate)
-        || (c->loss.out.row_scale && !deferred))
+        || (deferred ? w->accumulate : c->loss.out.row_scale != NULL))
         return BNFLOSS_E_OPTION;
     if (deferred && grad && w->rows > 0 && !c->loss.out.row_scale)
         return BNFLOSS_E_NULL;

@@ -7,8 +7,9 @@
  * exponent field, both folded into eight words that sums.c prepares:
  * word j is the bits of factor * 2^(j/8) minus j << 20, so that adding
  * N << 20 leaves the exponent moved by N >> 3 and nothing else. The factor
- * costs nothing: the backward pass folds dlogp / Z into it and saves a
- * multiplication and a rounding.
+ * costs nothing: for sums it puts all eight entries next to a float, and where
+ * nothing needs the bits of another way to the gradient (general kernels) the
+ * backward pass folds dlogp / Z into it.
  *
  * The reduction has one step: N * LN2_8, the float next to ln 2 / 8, is
  * subtracted in a fused operation whose result is a multiple of 2^-28 and below

@@ -161,7 +161,7 @@ static int bn_side(const bn_batch *b, int64_t s)
         return b->in->side[s];
     if (b->in->pairing == BNFLOSS_PAIRS_HALVES)
         return s < b->P ? 1 : -1;
-    return b->in->pairing == BNFLOSS_PAIRS_ADJACENT && s % 2 ? -1 : 1;
+    return s % 2 ? -1 : 1;          /* adjacent; without pairs nothing asks */
 }
 
 /* The other sequence of s's pair. */

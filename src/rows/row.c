@@ -247,8 +247,7 @@ static int bn_streams(const bn_view *w, const void *row, const void *grad)
     const int64_t many = BN_STREAM_BYTES / 4;
 
     return grad != row && w->rows > many / w->vocab && !w->accumulate
-           && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32
-           && (uintptr_t)grad % 4 == 0;
+           && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32;
 }
 
 /* Exponentials of a row's first columns, kept where its gradient will be. */
