@@ -1653,10 +1653,10 @@ static void check_ids(void)
     while (fgets(line, sizeof line, f)) {
         if (sscanf(line, "| E%d ", &n) != 1 || n < 178 || n > 999)
             continue;
-        CHECK(n == last + 1 && strstr(line, "| test_family_edges |"),
-              "%.60s", line);
-        CHECK(cited[n], "E%d is not cited", n);
+        CHECK(n == last + 1, "%.60s", line);
         last = n;
+        if (strstr(line, "| test_family_edges |"))
+            CHECK(cited[n], "E%d is not cited", n);
     }
     fclose(f);
     for (n = last + 1; n < 1000; n++)

@@ -35,7 +35,8 @@
 #include "../src/kernels/sums.c"
 
 enum { ADD, SUB, MUL, DIV, FMA, MAX, MIN, SET1, KEEP, SELECT, EQUAL, ABOVE,
-       POW2, EXP, TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE_F16, WIDEN,
+       POW2, EXP, TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE2_BF16,
+       STORE_F16, WIDEN,
        MAX_SIGNED, MIN_UNSIGNED, SELECT_NEGATIVE, SET1_INT };
 
 /* out[i] = op(a[i], b[i], c[i]) for i < n, n a multiple of 16. KEEP's and
@@ -99,6 +100,11 @@ typedef void word_widen(double *sum, const float *f, int n);
             case LOAD_BF16:  v_store_f32(f + i, v_load_bf16(h + i)); break;   \
             case LOAD_F16:   v_store_f32(f + i, v_load_f16(h + i)); break;    \
             case STORE_BF16: v_store_bf16(h + i, v_load_f32(f + i)); break;   \
+            case STORE2_BF16:                                                 \
+                if (i / VL % 2 == 0)                                          \
+                    v_store2_bf16(h + i, v_load_f32(f + i),                   \
+                                  v_load_f32(f + i + VL));                    \
+                break;                                                        \
             default:         v_store_f16(h + i, v_load_f32(f + i)); break;    \
             }                                                                 \
     }                                                                         \
@@ -410,9 +416,10 @@ typedef struct format {
     uint16_t infinity, nan;
 } format;
 
-static const format formats[2] = {
+static const format formats[3] = {
     { "bf16", LOAD_BF16, STORE_BF16, 7, -126, 127, 0x7F80, 0x7FC0 },
     { "f16", LOAD_F16, STORE_F16, 10, -14, 15, 0x7C00, 0x7E00 },
+    { "bf16 pair", LOAD_BF16, STORE2_BF16, 7, -126, 127, 0x7F80, 0x7FC0 },
 };
 
 static double value_of(const format *f, uint16_t h)
@@ -471,7 +478,7 @@ static void load_halves(const page *p)
 /* The floats to convert. NaN: the kernels store the canonical one alone. */
 typedef struct floats {
     float x[BATCH];
-    uint16_t want[2][BATCH];
+    uint16_t want[3][BATCH];
     int n;
 } floats;
 
@@ -480,13 +487,13 @@ static void store_flush(floats *s)
     static uint16_t h[BATCH];
 
     for (int i = 0; i < s->n; i++)
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             s->want[k][i] = nearest(formats + k, s->x[i]);
     FOR_EACH_ISA(isa) {
         const page *p = page_of(isa);
 
-        for (int k = 0; k < 2; k++) {
-            p->halves(formats[k].store, s->x, h, (s->n + 15) / 16 * 16);
+        for (int k = 0; k < 3; k++) {
+            p->halves(formats[k].store, s->x, h, (s->n + 31) / 32 * 32);
             for (int i = 0; i < s->n; i++)
                 CHECK(h[i] == s->want[k][i], "%s v_store_%s(%a) = %04x, not "
                       "%04x", isa, formats[k].name, (double)s->x[i],

@@ -19,6 +19,7 @@
 #define v_load_f16(p)       _mm256_cvtph_ps(bn_load_avx2(p))
 #define v_store_f32(p, x)   _mm256_storeu_ps(p, x)
 #define v_store_bf16(p, x)  bn_store_avx2(p, bn_bf16_avx2(x))
+#define v_store2_bf16(p, x, y) bn_store2_bf16_avx2(p, x, y)
 #define v_store_f16(p, x)   bn_store_avx2(p, _mm256_cvtps_ph(x,               \
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define v_stream_f32(p, x)  _mm256_stream_ps(p, x)
@@ -64,18 +65,34 @@ BN_INLINE KERNEL void bn_store_avx2(uint16_t *p, __m128i x)
     _mm_storeu_si128((__m128i *)(void *)p, x);
 }
 
-/* Rounds to nearest even. A canonical NaN survives the addition, and there
- * is no other: the kernels make none. */
-BN_INLINE KERNEL __m128i bn_bf16_avx2(__m256 x)
+/* Rounds to nearest even, in the lower half of each element. A canonical NaN
+ * survives the addition, and there is no other: the kernels make none. */
+BN_INLINE KERNEL __m256i bn_round_bf16_avx2(__m256 x)
 {
     const __m256i b = _mm256_castps_si256(x);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(b, 16),
                                          _mm256_set1_epi32(1));
-    const __m256i r = _mm256_srli_epi32(_mm256_add_epi32(
+
+    return _mm256_srli_epi32(_mm256_add_epi32(
         b, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF))), 16);
+}
+
+BN_INLINE KERNEL __m128i bn_bf16_avx2(__m256 x)
+{
+    const __m256i r = bn_round_bf16_avx2(x);
 
     return _mm_packus_epi32(_mm256_castsi256_si128(r),
                             _mm256_extracti128_si256(r, 1));
+}
+
+/* Two vectors packed at once, which interleaves their halves. */
+BN_INLINE KERNEL void bn_store2_bf16_avx2(uint16_t *p, __m256 x, __m256 y)
+{
+    const __m256i r = _mm256_packus_epi32(bn_round_bf16_avx2(x),
+                                          bn_round_bf16_avx2(y));
+
+    _mm256_storeu_si256((__m256i *)(void *)p,
+                        _mm256_permute4x64_epi64(r, 0xD8));
 }
 
 BN_INLINE KERNEL void bn_widen_add_avx2(double *p, __m256 x)

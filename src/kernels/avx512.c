@@ -25,7 +25,9 @@
 #define v_load_bf16(p)      bn_from_bf16_avx512(bn_load_avx512(p))
 #define v_load_f16(p)       _mm512_cvtph_ps(bn_load_avx512(p))
 #define v_store_f32(p, x)   _mm512_storeu_ps(p, x)
-#define v_store_bf16(p, x)  bn_store_avx512(p, bn_bf16_avx512(x))
+#define v_store_bf16(p, x)  bn_store_avx512(p, _mm512_castsi512_si256(        \
+                                bn_bf16_avx512(x, x)))
+#define v_store2_bf16(p, x, y) bn_store2_bf16_avx512(p, x, y)
 #define v_store_f16(p, x)   bn_store_avx512(p, _mm512_cvtps_ph(x,             \
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define v_stream_f32(p, x)  _mm512_stream_ps(p, x)
@@ -82,20 +84,32 @@ BN_INLINE KERNEL __m512 bn_from_bf16_avx512(__m256i h)
         0xAAAAAAAAu, to, _mm512_castsi256_si512(h)));
 }
 
-/* As bn_bf16_avx2(). AVX512-BF16's own conversion flushes denormals. */
-BN_INLINE KERNEL __m256i bn_bf16_avx512(__m512 x)
+/* As bn_round_bf16_avx2(), in the upper half of each element. AVX512-BF16's own
+ * conversion flushes denormals. */
+BN_INLINE KERNEL __m512i bn_round_bf16_avx512(__m512 x)
 {
     const __m512i b = _mm512_castps_si512(x);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16),
                                          _mm512_set1_epi32(1));
 
-    const __m512i r = _mm512_add_epi32(
+    return _mm512_add_epi32(
         b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+}
+
+/* The upper halves of x, then of y: one permutation for both. */
+BN_INLINE KERNEL __m512i bn_bf16_avx512(__m512 x, __m512 y)
+{
     const __m512i from = _mm512_set_epi16(
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33,
         31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
 
-    return _mm512_castsi512_si256(_mm512_permutexvar_epi16(from, r));
+    return _mm512_permutex2var_epi16(bn_round_bf16_avx512(x), from,
+                                     bn_round_bf16_avx512(y));
+}
+
+BN_INLINE KERNEL void bn_store2_bf16_avx512(uint16_t *p, __m512 x, __m512 y)
+{
+    _mm512_storeu_si512((void *)p, bn_bf16_avx512(x, y));
 }
 
 BN_INLINE KERNEL void bn_widen_add_avx512(double *p, __m512 x)

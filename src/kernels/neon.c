@@ -19,6 +19,9 @@
 #define v_load_f16(p)       vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
 #define v_store_f32(p, x)   vst1q_f32(p, x)
 #define v_store_bf16(p, x)  vst1_u16(p, bn_bf16_neon(x))
+#define v_store2_bf16(p, x, y)                                                \
+                            vst1q_u16(p, vcombine_u16(bn_bf16_neon(x),        \
+                                                      bn_bf16_neon(y)))
 #define v_store_f16(p, x)   vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)))
 #define v_stream_f32(p, x)  vst1q_f32(p, x)
 #define v_fence()           ((void)0)

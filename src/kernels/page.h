@@ -34,6 +34,7 @@ static const bn_kernels FN(kernels) = {
 #undef v_load_f16
 #undef v_store_f32
 #undef v_store_bf16
+#undef v_store2_bf16
 #undef v_store_f16
 #undef v_stream_f32
 #undef v_fence

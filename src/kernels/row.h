@@ -33,6 +33,18 @@ BN_INLINE KERNEL void FN(write)(const uint32_t type, void *z, int64_t i, v x)
         v_store_f16((uint16_t *)z + i, x);
 }
 
+/* Two vectors, one after the other. */
+BN_INLINE KERNEL void FN(write2)(const uint32_t type, void *z, int64_t i, v x,
+                                 v y)
+{
+    if (type == BNFLOSS_BF16) {
+        v_store2_bf16((uint16_t *)z + i, x, y);
+    } else {
+        FN(write)(type, z, i, x);
+        FN(write)(type, z, i + VL, y);
+    }
+}
+
 /* A group from index i on as floats. */
 KERNEL static void FN(widen)(uint32_t type, const void *z, int64_t i,
                              float *group)
@@ -319,10 +331,14 @@ BN_INLINE KERNEL void FN(group_sums)(
             e2 = FN(bare_term)(z2, s, table, dot, &d2);
             e3 = FN(bare_term)(z3, s, table, dot, &d3);
         } else {
-            e0 = FN(term)(z0, s, map, table, general, dot, &d0, lanes, h);
-            e1 = FN(term)(z1, s, map, table, general, dot, &d1, lanes, h);
-            e2 = FN(term)(z2, s, map, table, general, dot, &d2, lanes, h);
-            e3 = FN(term)(z3, s, map, table, general, dot, &d3, lanes, h);
+            e0 = FN(term)(FN(read)(type, z, i), s, map, table, general, dot,
+                          &d0, lanes, h);
+            e1 = FN(term)(FN(read)(type, z, i + 16), s, map, table, general, dot,
+                          &d1, lanes, h);
+            e2 = FN(term)(FN(read)(type, z, i + 32), s, map, table, general, dot,
+                          &d2, lanes, h);
+            e3 = FN(term)(FN(read)(type, z, i + 48), s, map, table, general, dot,
+                          &d3, lanes, h);
         }
         if (keep) {
             v_store_f32(keep + h * VL, e0);
@@ -370,14 +386,15 @@ BN_INLINE KERNEL void FN(clean_span)(
 /* Leaves n <= 64 exponentials, from z to `keep`, which may be the same. Unlike
  * the sums, they leave nobody out. */
 KERNEL static void FN(keep_group)(const float *z, int64_t n, const bn_sums *s,
-                                  v_table table, float *keep)
+                                  v_table table, float *keep, float *buffer)
 {
-    float tail[BN_GROUP];
     float *to = keep;
 
     if (n < BN_GROUP) {
-        FN(widen_tail)(BNFLOSS_F32, z, 0, n, tail);
-        z = to = tail;
+        memcpy(buffer, z, (size_t)n * sizeof *z);
+        for (int64_t j = n; j < BN_GROUP; j++)
+            buffer[j] = -BN_INF_F32;
+        z = to = buffer;
     }
     for (int j = 0; j < BN_GROUP; j += VL) {
         const v x = v_sub(v_load_f32(z + j), v_set1(s->origin));
@@ -386,7 +403,7 @@ KERNEL static void FN(keep_group)(const float *z, int64_t n, const bn_sums *s,
                                    FN(exp)(x, table)));
     }
     if (n < BN_GROUP)
-        memcpy(keep, tail, (size_t)n * sizeof *keep);
+        memcpy(keep, buffer, (size_t)n * sizeof *keep);
 }
 
 /* Sums a span that may be anything. */
@@ -402,7 +419,8 @@ BN_INLINE KERNEL void FN(any_span)(
         FN(group_sums)(BNFLOSS_F32, z, 0, s, map, table, general, dot,
                        keep && z != buffer ? keep + g : NULL, lanes);
         if (keep && z == buffer)
-            FN(keep_group)((const float *)p->z + g, n, s, table, keep + g);
+            FN(keep_group)((const float *)p->z + g, n, s, table, keep + g,
+                           buffer);
         bn_prefetch(ahead, g);
     }
 }
@@ -568,15 +586,13 @@ BN_INLINE KERNEL void FN(group_gradient)(
     void *to, int64_t j, const bn_coefficients *k, const bn_map *map,
     v_table table, const int general)
 {
-    for (int h = 0; h < BN_LANES; h += VL, i += VL, j += VL) {
-        v z0 = FN(read)(type, z, i), z1 = FN(read)(type, z, i + 16);
-        v z2 = FN(read)(type, z, i + 32), z3 = FN(read)(type, z, i + 48);
+    for (int h = 0; h < BN_GROUP; h += 4 * VL, i += 4 * VL, j += 4 * VL) {
+        v z0 = FN(read)(type, z, i), z1 = FN(read)(type, z, i + VL);
+        v z2 = FN(read)(type, z, i + 2 * VL), z3 = FN(read)(type, z, i + 3 * VL);
 
         FN(four_gradients)(&z0, &z1, &z2, &z3, k, map, table, general);
-        FN(write)(to_type, to, j, z0);
-        FN(write)(to_type, to, j + 16, z1);
-        FN(write)(to_type, to, j + 32, z2);
-        FN(write)(to_type, to, j + 48, z3);
+        FN(write2)(to_type, to, j, z0, z1);
+        FN(write2)(to_type, to, j + 2 * VL, z2, z3);
     }
 }
 

@@ -23,6 +23,7 @@ BN_INLINE bn_words8 bn_words8_load(const uint32_t *p)
 #define v_load_f16(p) bn_from_f16(*(p))
 #define v_store_f32(p, x) (*(p) = (x))
 #define v_store_bf16(p, x) (*(p) = bn_to_bf16(x))
+#define v_store2_bf16(p, x, y) ((p)[0] = bn_to_bf16(x), (p)[1] = bn_to_bf16(y))
 #define v_store_f16(p, x) (*(p) = bn_to_f16(x))
 #define v_stream_f32(p, x) (*(p) = (x)) /* past the caches; p as aligned as */
 #define v_fence() ((void)0)             /* v; then the stores are in order */

@@ -251,7 +251,7 @@ static int bn_streams(const bn_view *w, const void *row, const void *grad)
 }
 
 /* Exponentials of a row's first columns, kept where its gradient will be. */
-enum { BN_KEPT_CHUNKS = 64 };
+enum { BN_KEPT_CHUNKS = 32 };
 
 typedef struct bn_kept {
     float *e;

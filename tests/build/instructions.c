@@ -14,6 +14,7 @@ static float f32[N * V], grad_f32[N * V];
 static uint16_t bf16[N * V], grad_bf16[N * V];
 static bnfloss_row state[N];
 static const int32_t labels[N] = { LABEL, 7 };
+static double work[1024];
 static const float dlogp[N] = { -0.5f, -0.25f };
 
 /* From -12 to 12, the sum of three numbers, as a model's would be. */
@@ -63,6 +64,20 @@ static int backward(uint32_t type, uint32_t flags, float smoothing)
            != BNFLOSS_OK;
 }
 
+/* In place: the last to be counted of a type. */
+static int fused(uint32_t type, uint32_t flags, float smoothing)
+{
+    const bnfloss_layout l = layout(type, flags, smoothing);
+    void *z = type == BNFLOSS_F32 ? (void *)f32 : bf16;
+    const bnfloss_inputs inputs = { .struct_size = sizeof inputs };
+    bnfloss_result result = { .struct_size = sizeof result };
+    bnfloss_spec spec;
+
+    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    return bnfloss_run(&l, &spec, &inputs, z, labels, z, NULL, work,
+                       sizeof work, 1, &result) != BNFLOSS_OK;
+}
+
 /* callgrind counts from the entry to the exit of each of these. */
 #define COUNTED __attribute__((noinline, noclone))
 #define KERNEL(name, pass, flags, smoothing)                                  \
@@ -82,6 +97,7 @@ KERNEL(forward_dot, forward, BNFLOSS_ENTROPY, 0)
 KERNEL(forward_general, forward, 0, 0.1f)
 KERNEL(backward, backward, 0, 0)
 KERNEL(backward_general, backward, 0, 0.1f)
+KERNEL(fused, fused, 0, 0)
 
 int main(void)
 {
@@ -94,6 +110,7 @@ int main(void)
     failed |= count_forward_dot_bf16() | count_forward_bf16();
     failed |= count_backward_bf16();
     failed |= count_forward_general_bf16() | count_backward_general_bf16();
+    failed |= count_fused_f32() | count_fused_bf16();
     if (failed)
         puts("a call failed, or this CPU lacks AVX2");
     return failed;

@@ -73,7 +73,7 @@ scaled() {          # factor: the figures found, times it
 }
 
 try "count" count || finish
-try "ten kernels" test "$(wc -l <"$scratch/counts")" -eq 10
+try "twelve kernels" test "$(wc -l <"$scratch/counts")" -eq 12
 
 if [ "${1:-}" = --renew ]; then
     {
