@@ -18,9 +18,12 @@
  * of BNF and the factor of DFT frozen at the base point. Differencing BNF's
  * own value, target and all, must not give the gradient: tested too.
  *
- * 20,000 derivatives a loss; "--all" takes 1,000,000. Whole batches, and the
- * library's doubles: test_batches.c. */
+ * 20,000 derivatives a loss, or as many as the first argument says. "--all"
+ * takes 1,000,000: an hour. Whole batches, and the library's doubles:
+ * test_batches.c. */
 #include "quad_losses.h"
+
+#include <stdlib.h>
 
 #if QUAD
 
@@ -930,7 +933,7 @@ static void claim_directions(rng *r)
 int main(int argc, char **argv)
 {
     const int all = argc > 1 && bn_same_text(argv[1], "--all");
-    const long count = all ? 1000000 : 20000;
+    const long count = all ? 1000000 : argc > 1 ? atol(argv[1]) : 20000;
     rng r = { 20 };
 
     for (int kind = SFT; kind < LOSSES; kind++)

@@ -814,9 +814,11 @@ int main(int argc, char **argv)
     };
     const long rounds = argc > 1 ? atol(argv[1]) : 12;
     uint64_t seed = 1;
+    long batches = 0;
 
     FOR_EACH_ISA(isa) {
         isa_now = isa;
+        batches += rounds * FAM_KINDS;
         for (long n = 0; n < rounds; n++, seed++) {
             for (size_t k = 0; k < sizeof all / sizeof *all; k++)
                 for (uint32_t kind = 1; kind <= FAM_KINDS; kind++)
@@ -827,5 +829,7 @@ int main(int argc, char **argv)
     CHECK(kinks * 50 < slopes, "%d of %d differences at kinks", (int)kinks,
           (int)slopes);
     CHECK(differ > 0, "BCO's shift does not see the call");
+    printf("%ld rows for each of %d properties\n", batches * FAM_N,
+           (int)(sizeof all / sizeof *all));
     return test_end();
 }

@@ -415,6 +415,8 @@ static struct {
     wide scaled, softcapped;    /* gradient, with these */
 } used;
 
+static long long elements;         /* of gradients that were compared */
+
 static void note(wide *worst, wide share)
 {
     if (share > *worst)
@@ -465,6 +467,7 @@ static void check_gradient(const batch *b, int64_t i, const truth *t)
     int64_t denormals = 0;
     wide sum = 0;
 
+    elements += b->V;
     for (int64_t k = 0; k < b->V; k++) {
         const wide unit = gradient(b, i, k, t);
         const wide g = D * unit, g2 = t->dlogp * unit;
@@ -761,5 +764,6 @@ int main(int argc, char **argv)
            "value %.2Lf, entropy and rest %.2Lf, dlogp %.2Lf, loss %.2Lf\n",
            used.gradient, used.scaled, used.softcapped, used.own, used.sum,
            used.logp, used.value, used.entropy, used.dlogp, used.loss);
+    printf("%lld elements of gradients\n", elements);
     return test_end();
 }

@@ -599,13 +599,15 @@ int main(int argc, char **argv)
     };
     const long rows = argc > 1 ? atol(argv[1]) : 24000;
     const int count = (int)(sizeof all / sizeof *all);
+    long calls = 0;
 
     FOR_EACH_ISA(isa) {
         rng r = { 30 };
 
         isa_now = isa;
-        for (long i = 0; i < rows / 3; i += N)
+        for (long i = 0; i < rows / 3; i += N, calls++)
             all[i / N % count](&r);
     }
+    printf("%ld rows for each of %d properties\n", calls / count * N, count);
     return test_end();
 }

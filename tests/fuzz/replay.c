@@ -74,6 +74,7 @@ static int replay(const char *name)
 int main(int argc, char **argv)
 {
     static uint8_t data[LONGEST];
+    const char *isa[4];
     uint64_t count = 2000;
     int bad = 0;
 
@@ -94,7 +95,11 @@ int main(int argc, char **argv)
         for (int i = 1; i < argc; i++)
             bad |= replay(argv[i]);
     }
-    printf("%s: %lld valid, %lld refused, %lld compared, hash %016llx\n",
+    printf("ran on");
+    for (int i = fuzz_isas(isa), k = 0; k < i; k++)
+        printf(" %s", isa[k]);
+    bnfloss_isa_select("auto");
+    printf("\n%s: %lld valid, %lld refused, %lld compared, hash %016llx\n",
            TARGET, fuzz_valid, fuzz_refused, fuzz_compared,
            (unsigned long long)fuzz_hash);
     return bad || fuzz_valid == 0;

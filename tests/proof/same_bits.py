@@ -4,12 +4,14 @@
     tests/proof/same_bits.py [--quick] [--again] [NAME..]
 
 Builds tests/test_same_bits.c (its hash is in the source) and the seeds of the
-fuzz targets (all losses; their hash must be that of the first configuration)
-and runs them, where need be in an emulator. A configuration whose tools are
-missing is skipped with the packages that bring them. Results are kept in
-build-proof/ until src/ or the tests change; --again asks anew.
+fuzz targets (all losses; their hash must be that of the first configuration
+of so many inputs) and runs them, where need be in an emulator. A configuration whose tools are
+missing is skipped with the packages that bring them. Two run at a time, each
+prints its seconds. Results are kept in build-proof/ until src/ or the tests
+change; --again asks anew.
 """
 import argparse
+import concurrent.futures
 import glob
 import hashlib
 import os
@@ -24,16 +26,18 @@ from common import ROOT, BUILD, source_hash, threads_of
 
 OMP = ['-fopenmp', '-DBNFLOSS_OPENMP']
 STATIC = ['-static', '-O2']
+EMULATED = '300'                # inputs, of 2000: qemu takes ten times as long
 X86 = os.uname().machine == 'x86_64'
 
 
 class Config:
+    """count: inputs of each fuzz target, fewer where an emulator is slow."""
     def __init__(self, name, command, tools='', runner=(), packages='',
-                 quick=False, suffix=''):
+                 quick=False, suffix='', count='2000'):
         self.name, self.command = name, command
         self.runner, self.packages = list(runner), packages
         self.tools = [command[0], *self.runner[:1], *tools.split()]
-        self.quick, self.suffix = quick, suffix
+        self.quick, self.suffix, self.count = quick, suffix, count
 
 
 def clang_threads():
@@ -74,6 +78,9 @@ def native():
         Config('tcc', ['tcc'], packages='tcc', quick=True),
         Config('musl-gcc -O2', ['musl-gcc', *STATIC], packages='musl-tools',
                quick=True),
+        # what emulators are compared with
+        Config(f'gcc -O2, {EMULATED} inputs', ['gcc', '-O2'], packages='gcc',
+               quick=True, count=EMULATED),
     ]
 
 
@@ -95,7 +102,7 @@ def cross():
              'gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross', [])):
         found.append(Config(f'{arch} (qemu-user)',
                             [triple + '-gcc', *STATIC, *flags], '', [qemu],
-                            packages + ' qemu-user', True))
+                            packages + ' qemu-user', True, count=EMULATED))
     found.append(Config('mingw-w64 (wine)',
                         ['x86_64-w64-mingw32-gcc', *STATIC], '', ['wine'],
                         'gcc-mingw-w64-x86-64 wine wine64', True, '.exe'))
@@ -172,6 +179,19 @@ def judge(config, count):
     return answers
 
 
+def timed(config, log):
+    """What judge() says, and its seconds; into the log."""
+    began = time.time()
+    answers = judge(config, config.count) + [f'{time.time() - began:.0f}']
+    with open(log, 'a') as f:
+        f.write('\t'.join([config.name, *answers]) + '\n')
+    return answers
+
+
+def missing(config):
+    return [t for t in config.tools if not shutil.which(t)]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--quick', action='store_true')
@@ -191,28 +211,27 @@ def main():
                      for x in f}
     with open(f'{ROOT}/tests/test_same_bits.c') as f:
         committed = re.search(r'SAME_BITS_HASH UINT64_C\(0x(\w+)\)',
-                              f.read()).group(1)
-    first, good, bad, skipped = None, 0, 0, 0
+                              f.read()).group(1).lower()
+    first, good, bad, skipped = {}, 0, 0, 0
+    began = time.time()
+    pool = concurrent.futures.ThreadPoolExecutor(2)
+    asked = {c.name: pool.submit(timed, c, log) for c in configs
+             if not missing(c) and c.name not in known}
     for c in configs:
-        missing = [t for t in c.tools if not shutil.which(t)]
-        if missing:
+        if missing(c):
             skipped += 1
-            print(f'{c.name}: SKIPPED: {", ".join(missing)} not installed '
+            print(f'{c.name}: SKIPPED: {", ".join(missing(c))} not installed '
                   f'(apt: {c.packages})', flush=True)
             continue
-        began = time.time()
-        if c.name not in known:
-            known[c.name] = judge(c, '2000')
-            with open(log, 'a') as f:
-                f.write('\t'.join([c.name, *known[c.name]]) + '\n')
-        answers = known[c.name]
-        first = first or answers
-        ok = answers[0] == committed and answers[1:] == first[1:] \
+        *answers, seconds = known.get(c.name) or asked[c.name].result()
+        first.setdefault(c.count, answers)
+        ok = answers[0] == committed and answers == first[c.count] \
             and all(re.fullmatch('[0-9a-f]{16}', x) for x in answers)
         good += ok
         bad += not ok
         print(f'{c.name}: {"" if ok else "OTHER: "}{" ".join(answers)} '
-              f'({time.time() - began:.0f} s)', flush=True)
+              f'({seconds} s)', flush=True)
+    print(f'{time.time() - began:.0f} s in all')
     print(f'same bits: {good} configurations agree, {bad} do not, {skipped} '
           f'skipped, hash {committed}')
     return 1 if bad else 77 if skipped else 0
