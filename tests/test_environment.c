@@ -974,6 +974,13 @@ static int child_alone(void)
     return threads_taken(2) == 1 ? child_says(with_three) : 99;
 }
 
+/* But one that had the caller's thread alone leaves its child free. */
+static int child_free(void)
+{
+    omp_set_num_threads(1);
+    return threads_taken(0) == 0 ? child_says(with_three) : 99;
+}
+
 /* Each in a child that has none yet: so many as were asked for, the caller's
  * own among them, and never more than rows (12). */
 static void threads_asked_for(void)
@@ -986,6 +993,7 @@ static void threads_asked_for(void)
         { with_the_usual, 3, "threads = 0, four by omp_set_num_threads()" },
         { with_a_limit, 2, "threads = 8, a limit of three" },
         { child_alone, 0, "a child of a process with threads" },
+        { child_free, 2, "a child of a process that was given one" },
     };
 
     if (threads_now() != 1 || omp_get_thread_limit() < 100

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Mutation test: small bugs put into src/, one at a time, to see who notices.
 
-    tests/proof/mutate.py [--minutes M] [--sample N] [--kernels N] [--seed S]
+    tests/proof/mutate.py [--minutes M] [--all | --sample N --kernels K]
+                          [--seed S] [--files PART]
 
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
-statements, swapped arguments. Every mutant of src/losses, src/rows and
-src/door, or a seeded sample of them, meets a quick suite until a test
-fails; of src/kernels a sample of its own. Outcomes are kept by content in
-build-proof/mutation.tsv, so that a run can be stopped and taken up again.
+statements, swapped arguments. A seeded sample of the mutants of src/losses,
+src/rows and src/door, and one of src/kernels, meets the tests until one fails.
+Outcomes are kept by content in build-proof/mutation-HASH.tsv, so that a run
+can be stopped and taken up again; killers of another state of src/ go first.
 
     killed      a test failed, crashed or hung
-    bits        the unit tests passed, but a hash of results has changed
+    bits        no test failed, but the hash of a fuzz target's results changed
     equivalent  the same object code as without it: not counted
     stillborn   does not compile: not counted
     survived    must be in survivors.txt with its reason
@@ -46,10 +47,13 @@ SWAP = {'<': '<=', '<=': '<', '>': '>=', '>=': '>', '==': '!=', '!=': '==',
 KEYWORDS = set('if for while switch return sizeof do else case default '
                'static const typedef struct union enum goto'.split())
 SYMMETRIC = ('bn_same_text', 'bn_most')
-SLOW = ('oracle',)                  # minutes, and of the kernels' maths
+# Minutes, of the kernels' maths; and of formulas that batches has as well.
+SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 400, 40           # about 20 minutes of one core
 MORE = {'batches': ['--quick']}
-THREADED = ('environment', 'same_bits')
+# Tests that are about a part: the others' mutants would die there by luck.
+ABOUT = {'maths': 'src/losses/', 'cpu': ('src/kernels/', 'src/rows/'),
+         'kernels': ('src/kernels/', 'src/rows/')}
 FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run properties gaps selftest '
          'kernels family_edges guard edges batches').split()
 SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
@@ -110,9 +114,11 @@ def mutants_of(file, text):
     def add(start, end, new, operator):
         found.append(Mutant(file, text, start, end, new, operator))
 
-    depth = 0                       # of braces: only functions' insides
+    depth = top = 0                 # of braces: only functions' insides
     for i, (t, start, end) in enumerate(tokens):
         before = tokens[i - 1][0] if i else ''
+        if depth == 0:
+            top = i                 # where its function begins
         depth += t == '{'
         depth -= t == '}'
         if depth == 0:
@@ -138,7 +144,8 @@ def mutants_of(file, text):
                 if text[a[0]:a[1]] != text[b[0]:b[1]]:
                     add(a[0], b[1], text[b[0]:b[1]] + ', ' + text[a[0]:a[1]],
                         'arguments')
-        if (before in (';', '{', '}', ')', 'else', ':')
+        level = sum((u in '([') - (u in ')]') for u, _, _ in tokens[top:i])
+        if (level == 0 and before in (';', '{', '}', ')', 'else')
                 and re.match(r'[A-Za-z_*]', t) and t not in KEYWORDS):
             j, level = i, 0
             while j < len(tokens) and (tokens[j][0] != ';' or level):
@@ -216,19 +223,33 @@ class Suite:
                 continue
             source, out = test_source(name, self.tree), f'{name}.o'
             more = [f'-DTARGET="{name}.c"'] if name in SEEDS else []
-            began = time.time()
-            if sh(['gcc', '-O2', '-fopenmp', '-DBNFLOSS_OPENMP',
-                   *self.flags(), *more, '-c', source, '-o',
-                   os.path.join(self.folder, out)]).returncode:
-                print(f'NOT USED: {name} does not compile')
-                continue
-            self.building[name] = time.time() - began
             reads = sh(['gcc', '-MM', *self.flags(), *more, source]).stdout
             self.reads[name] = set(re.findall(r'/(src/\S+)', reads))
-            self.links[name] = ' U bnfloss_' in sh(
-                ['nm', os.path.join(self.folder, out)]).stdout
+            # all of it: built anew each time, without the library
+            self.links[name] = 'src/door/loss.c' not in self.reads[name]
+            self.building[name] = 5
+            if self.links[name] and not self.build_test(
+                    name, [*self.flags(), *more, source], reads, out):
+                print(f'NOT USED: {name} does not compile')
+                continue
             names.append(name)
         return names
+
+    def build_test(self, name, what, reads, out):
+        """The object of a test; kept in build-proof/ by what it is made of."""
+        h = hashlib.sha256()
+        for path in re.findall(r'/\S+', reads):
+            with open(path, 'rb') as f:
+                h.update(f.read())
+        kept = f'{BUILD}/objects/{name}-{h.hexdigest()[:12]}.o'
+        if not os.path.exists(kept):
+            os.makedirs(BUILD + '/objects', exist_ok=True)
+            if sh(['gcc', '-O2', '-fopenmp', '-DBNFLOSS_OPENMP', *what, '-c',
+                   '-o', f'{kept}.{os.getpid()}']).returncode:
+                return False
+            os.rename(f'{kept}.{os.getpid()}', kept)
+        shutil.copy(kept, os.path.join(self.folder, out))
+        return True
 
     def run(self, tool, name, lib, limit, file, tree):
         """A test with a library; built anew if it reads the file itself."""
@@ -273,18 +294,17 @@ class Suite:
         first that have killed most a second so far."""
         rows = '/rows/' in file or '/kernels/' in file
         room = os.path.dirname(file)
+        before = self.tools[:self.tools.index(tool)]
         found = []
         for name in self.names:
+            if not file.startswith(ABOUT.get(name, 'src/')):
+                continue
             if not self.links[name] and file not in self.reads[name]:
                 continue
-            # built whole, it is the same with all tools
-            if not self.links[name] and tool != 'tcc' and not rows \
-                    and self.time.get(('tcc', name)):
-                continue
-            # the pages say nothing new about a loss or a check: but the
-            # threads do, and the environment
-            if tool == 'gcc' and not rows and name not in THREADED \
-                    and self.time.get(('scalar', name)):
+            # what passed with one tool would pass with the next; but the
+            # pages are for rows, the threads and the environment
+            if not rows and any(self.time.get((t, name)) for t in before) \
+                    and not (tool == 'gcc' and name == 'environment'):
                 continue
             found.append(name)
 
