@@ -777,6 +777,49 @@ static void overlaps(uint32_t kind, int loss)
     }
 }
 
+/* ---- Work of several losses --------------------------------------------- */
+
+/* Exactly the bytes that are asked for, at every address: an even number of
+ * rows, so that no rounding up to 16 bytes hides a double too many. */
+static void exact_work(int loss)
+{
+    static unsigned char space[FAM_WORK + 64];
+    float first[FAM_N];
+
+    for (size_t shift = 0; shift < 33; shift++) {
+        bnfloss_status status;
+        uint64_t bytes = 0;
+        size_t changed = 0;
+
+        fam_make(BNFLOSS_DPO, 3, 0);
+        fam_also(1, BNFLOSS_SFT, 0.5);
+        fam_also(2, BNFLOSS_KTO, 0.25);
+        status = bnfloss_workspace(loss ? NULL : &fam.layout, fam.spec, FAM_N,
+                                   FAM_S, &bytes);
+        CHECK(status == BNFLOSS_OK && bytes > 0 && bytes < FAM_WORK,
+              "workspace: %d bytes", (int)bytes);
+        memset(space, 0xA5, sizeof space);
+        status = loss
+            ? bnfloss_loss(fam.spec, &fam.in, FAM_N, NULL, fam.logp_in, NULL,
+                           fam.dlogp_out, NULL, space + shift, bytes,
+                           &fam.result)
+            : bnfloss_run(&fam.layout, fam.spec, &fam.in, fam.logits,
+                          fam.label, NULL, &fam.out, space + shift, bytes, 1,
+                          &fam.result);
+        CHECK(status == BNFLOSS_OK, "exact work at %d: status %d", (int)shift,
+              (int)status);
+        for (size_t i = 0; i < sizeof space; i++)
+            if (i < shift || i >= shift + (size_t)bytes)
+                changed += space[i] != 0xA5;
+        CHECK(changed == 0, "%d bytes beside the work at %d", (int)changed,
+              (int)shift);
+        if (shift == 0)
+            memcpy(first, loss ? fam.dlogp_out : fam.dlogp, sizeof first);
+        CHECK(memcmp(first, loss ? fam.dlogp_out : fam.dlogp, sizeof first)
+              == 0, "other bits with work at %d", (int)shift);
+    }
+}
+
 static void errors(void)
 {
     for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
@@ -1674,6 +1717,8 @@ int main(void)
     names();
     defaults();
     errors();
+    exact_work(0);
+    exact_work(1);
     FOR_EACH_ISA(isa) {
         isa_now = isa;
         for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
