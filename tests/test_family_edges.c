@@ -1425,7 +1425,20 @@ static void shift_errors(void)
           == BNFLOSS_E_OVERLAP
           && bnfloss_measure_shifts(&fam.in, FAM_N, fam.state, fam.other,
                                     &shifts, FAM_N * 8, &shifts)
+             == BNFLOSS_E_OVERLAP
+          && bnfloss_measure_shifts(&fam.in, FAM_N, fam.state, fam.other,
+                                    fam.other, sizeof fam.other, &shifts)
              == BNFLOSS_E_OVERLAP, "overlaps");
+    for (int which = 0; which < 2; which++) {
+        char *const state = (char *)fam.state, *const other = (char *)fam.other;
+
+        CHECK(bnfloss_measure_shifts(
+                  &fam.in, FAM_N,
+                  (bnfloss_row *)(void *)(state + (which == 0 ? 2 : 0)),
+                  (bnfloss_row *)(void *)(other + (which == 1 ? 2 : 0)),
+                  fam.work, sizeof fam.work, &shifts) == BNFLOSS_E_ALIGN,
+              "misaligned states: %d", which);
+    }
     CHECK(bnfloss_measure_shifts(&fam.in, -1, fam.state, fam.other, fam.work,
                                  sizeof fam.work, &shifts)
           == BNFLOSS_E_SHAPE, "rows -1");
