@@ -2,7 +2,7 @@
 """Mutation test: small bugs put into src/, one at a time, to see who notices.
 
     tests/proof/mutate.py [--minutes M] [--all | --sample N --kernels K]
-                          [--seed S] [--files PART]
+                          [--seed S] [--listed] [--files PART]
 
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
 statements, swapped arguments. A seeded sample of the mutants of src/losses,
@@ -477,6 +477,8 @@ def main():
                    help=f'so many of losses, rows, door: {SAMPLE}')
     p.add_argument('--kernels', type=int, default=KERNELS,
                    help=f'so many of kernels: {KERNELS}')
+    p.add_argument('--listed', action='store_true',
+                   help='those of survivors.txt as well')
     p.add_argument('--files', default='', help='only those with this in them')
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--folder', default='/dev/shm/bnfloss-mutants-%d'
@@ -485,36 +487,44 @@ def main():
 
     os.nice(19 - os.nice(0))
     plain, kernel = all_mutants(False), all_mutants(True)
+    known = read_survivors()
     wanted = sample_of([m for m in plain if a.files in m.file],
                        len(plain) if a.all else a.sample, a.seed)
     wanted += sample_of([m for m in kernel if a.files in m.file],
                         1000 if a.all else a.kernels, a.seed)
+    if a.listed:
+        drawn = {m.key for m in wanted}
+        wanted += [m for m in plain + kernel
+                   if m.key in known and m.key not in drawn]
     print(f'{len(wanted)} of {len(plain)} mutants of losses, rows, door and '
           f'{len(kernel)} of kernels', flush=True)
     os.makedirs(BUILD, exist_ok=True)
     log, tests = f'{BUILD}/mutation-{source_hash()[:12]}.tsv', tests_hash()
     outcome, killers = read_log(log, tests), old_killers()
-    known = read_survivors()
     wrong = [w for w in check_lists(plain + kernel, outcome, known)
              if 'line has gone' in w]
     wanted_now = [m for m in wanted if m.key not in outcome]
     if wanted_now:
         suite = Suite(a.folder)
-        began = time.time()
+        began, done = time.time(), 0
         with open(log, 'a') as f:
-            for n, m in enumerate(wanted_now):
+            for m in wanted_now:
                 if time.time() > began + 60 * a.minutes:
                     break
                 what, who = suite.judge(m, killers.get(m.key))
                 if what in ('survived', 'bits'):
                     who = f'{who} {tests}'.strip()
+                done += 1
                 outcome[m.key] = f'{what}\t{who}'
                 f.write(f'{m.key}\t\t{outcome[m.key]}\n')
                 f.flush()
                 if what == 'survived' and m.key not in known:
                     print(f'survived: {m.file}:{m.line}\n    {m.before}\n'
                           f'    {m.after}', flush=True)
-        print(f'{60 * (n + 1) / (time.time() - began):.1f} mutants a minute')
+        spent = os.times()
+        spent = spent.children_user + spent.children_system
+        print(f'{60 * done / (time.time() - began):.1f} mutants a minute, '
+              f'{spent / max(done, 1):.1f} s of CPU each')
         shutil.rmtree(a.folder, ignore_errors=True)
     report(wanted, outcome, known, wrong)
     return 1 if wrong else 0
