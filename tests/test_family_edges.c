@@ -775,6 +775,14 @@ static void overlaps(uint32_t kind, int loss)
             restore();
         }
     }
+    /* behind this one lies another input, so an output all within it */
+    if (fam.in.log_square) {
+        fam.out.seq_loss = (double *)(void *)(fam.square
+                               + ((uintptr_t)fam.square % 8 ? 1 : 0));
+        CHECK(fam_logps() == BNFLOSS_E_OVERLAP, "%s: seq_loss in log_square",
+              bnfloss_kind_name(kind));
+        restore();
+    }
 }
 
 /* ---- Work of several losses --------------------------------------------- */
@@ -1282,6 +1290,39 @@ static void value_mixes(void)
 }
 
 /* CHOSEN_ONLY is the others' rows ignored. */
+/* Log-probabilities next to 0 keep their digits in the sums of AOT, which
+ * sorts what DPO takes as it comes: one pair is the same to both. */
+static void value_next_to_0(void)
+{
+    static const int64_t start[] = { 0, 1, 2 };
+    static const float logp[] = { -0x1p-60f, -0x3p-60f };
+    static const float ref[] = { -0x5p-60f, -0x1p-60f };
+    static const uint32_t kinds[] = { BNFLOSS_DPO, BNFLOSS_AOT };
+    double loss[2];
+
+    for (int i = 0; i < 2; i++) {
+        bnfloss_result r = { 0 };
+        bnfloss_inputs in = { 0 };
+        bnfloss_spec spec;
+
+        r.struct_size = sizeof r;
+        in.struct_size = sizeof in;
+        in.sequences = 2;
+        in.seq_start = start;
+        in.pairing = BNFLOSS_PAIRS_ADJACENT;
+        in.ref_logp = ref;
+        bnfloss_spec_init(&spec, kinds[i]);
+        spec.beta = 0x1p60f;
+        CHECK(bnfloss_loss(&spec, &in, 2, NULL, logp, NULL, NULL, NULL,
+                           fam.work, sizeof fam.work, &r) == BNFLOSS_OK,
+              "kind %u", kinds[i]);
+        loss[i] = r.loss;
+    }
+    /* beta times (-1 + 3) - (-5 + 1), all by 2^-60 */
+    CHECK(fabs(loss[0] - log1p(exp(-6))) < 1e-15, "DPO: %g", loss[0]);
+    CHECK(fabs(loss[1] - log1p(exp(-6))) < 1e-15, "AOT: %g", loss[1]);
+}
+
 static void value_chosen_only(void)
 {
     edge("E215");
@@ -1746,6 +1787,7 @@ int main(void)
         value_nan_order();
         value_masks();
         value_mixes();
+        value_next_to_0();
         value_chosen_only();
         row_sums();
         for (uint64_t seed = 1; seed < 20; seed++)
