@@ -856,38 +856,177 @@ static void small_stacks(void)
 
 /* ---- E171: a fork after a threaded call --------------------------------- */
 
-static void after_fork(void)
+/* What a child process says of fn: its exit status, or -1 where it hangs. */
+static int child_says(int (*fn)(void))
 {
     int status = -1;
     pid_t child;
 
-    make_owns(4);
     fflush(stdout);
     child = fork();
     if (child == 0) {
         alarm(60);                      /* a child that hangs is killed */
-        for (int i = 0; i < OWN; i++) {
-            own_reset(i);
-            if (!own_call(owns + i) || !own_same(owns + i, wanted + i))
-                _exit(2);
-        }
-        _exit(0);
+        _exit(fn());
     }
     CHECK(child > 0, "fork");
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         continue;
-    CHECK(!(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM),
-          "the child hangs");
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0,
-          "the child ends with %d", status);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int all_again(void)
+{
+    for (int i = 0; i < OWN; i++) {
+        own_reset(i);
+        if (!own_call(owns + i) || !own_same(owns + i, wanted + i))
+            return 2;
+    }
+    return 0;
+}
+
+static void after_fork(void)
+{
+    int said;
+
+    make_owns(4);
+    said = child_says(all_again);
+    CHECK(said == 0, "the child says %d", said);
     free_owns();
 #ifndef BNFLOSS_OPENMP
     test_skip("a fork after threads: built without BNFLOSS_OPENMP");
 #endif
 }
 
+/* The same where the parent's only threaded call had exactly two: in a child
+ * that has seen none before. */
+static int fork_after_two(void)
+{
+    const long long failed = test_failed;
+    int said;
+
+    make_owns(2);
+    said = child_says(all_again);
+    return test_failed > failed ? 3 : said < 0 ? 4 : said;
+}
+
+/* ---- How many threads a call takes -------------------------------------- */
+
+#if defined(BNFLOSS_OPENMP) && defined(_OPENMP) && defined(__linux__)
+#include <dirent.h>
+
+/* Threads of this process. */
+static int threads_now(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    int n = 0;
+
+    for (struct dirent *e; tasks && (e = readdir(tasks)) != NULL;)
+        n += e->d_name[0] != '.';
+    if (tasks)
+        closedir(tasks);
+    return n;
+}
+
+/* How many more there are after a run that asks for so many; 99 where it
+ * fails. The runtimes keep the threads of a region for the next. */
+static int threads_taken(int32_t asked)
+{
+    const int before = threads_now();
+    fix_args a;
+
+    make_scene(&a, 0, BNFLOSS_SFT);
+    a.threads = asked;
+    return fix_run(&a) == BNFLOSS_OK ? threads_now() - before : 99;
+}
+
+static int with_one(void) { return threads_taken(1); }
+static int with_two(void) { return threads_taken(2); }
+static int with_three(void) { return threads_taken(3); }
+static int with_a_hundred(void) { return threads_taken(100); }
+
+static int with_the_usual(void)
+{
+    omp_set_num_threads(4);
+    return threads_taken(0);
+}
+
+static int with_eight(void)
+{
+    return omp_get_thread_limit() == 3 ? threads_taken(8) : 98;
+}
+
+/* Where the runtime allows three, as OMP_THREAD_LIMIT=3 would; 98 where it
+ * cannot be told to: libomp gives a region within teams one thread. */
+static int with_a_limit(void)
+{
+    int taken = 98;
+
+#if !defined(__clang__) && __GNUC__ >= 9
+#pragma omp teams num_teams(1) thread_limit(3)
+    taken = with_eight();
+#endif
+    return taken;
+}
+
+/* After a fork a child goes on alone. */
+static int child_alone(void)
+{
+    return threads_taken(2) == 1 ? child_says(with_three) : 99;
+}
+
+/* But one that had the caller's thread alone leaves its child free. */
+static int child_free(void)
+{
+    omp_set_num_threads(1);
+    return threads_taken(0) == 0 ? child_says(with_three) : 99;
+}
+
+/* Each in a child that has none yet: so many as were asked for, the caller's
+ * own among them, and never more than rows (12). */
+static void threads_asked_for(void)
+{
+    static const struct { int (*fn)(void); int more; const char *what; } t[] = {
+        { with_one, 0, "threads = 1" },
+        { with_two, 1, "threads = 2" },
+        { with_three, 2, "threads = 3" },
+        { with_a_hundred, FIX_N - 1, "threads = 100" },
+        { with_the_usual, 3, "threads = 0, four by omp_set_num_threads()" },
+        { with_a_limit, 2, "threads = 8, a limit of three" },
+        { child_alone, 0, "a child of a process with threads" },
+        { child_free, 2, "a child of a process that was given one" },
+    };
+
+    if (threads_now() != 1 || omp_get_thread_limit() < 100
+        || omp_get_dynamic()) {
+        test_skip("the number of threads: this process has others, or a "
+                  "limit");
+        return;
+    }
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        const int more = child_says(t[i].fn);
+
+        if (more == 98)
+            test_skip("a limit of threads: no teams of GCC's here");
+        else
+            CHECK(more == t[i].more, "%s: %d more, not %d", t[i].what, more,
+                  t[i].more);
+    }
+}
+#else
+static void threads_asked_for(void)
+{
+    test_skip("the number of threads: built without BNFLOSS_OPENMP");
+}
+#endif
+
 int main(void)
 {
+    int said;
+
+    /* first, while this process has no threads to bequeath */
+    threads_asked_for();
+    said = child_says(fork_after_two);
+    CHECK(said == 0, "a fork after two threads: the child says %d", said);
     environments();
     many_threads();
     signal_handler();

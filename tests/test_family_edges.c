@@ -775,6 +775,57 @@ static void overlaps(uint32_t kind, int loss)
             restore();
         }
     }
+    /* behind this one lies another input, so an output all within it */
+    if (fam.in.log_square) {
+        fam.out.seq_loss = (double *)(void *)(fam.square
+                               + ((uintptr_t)fam.square % 8 ? 1 : 0));
+        CHECK(fam_logps() == BNFLOSS_E_OVERLAP, "%s: seq_loss in log_square",
+              bnfloss_kind_name(kind));
+        restore();
+    }
+}
+
+/* ---- Work of several losses --------------------------------------------- */
+
+/* Exactly the bytes that are asked for, at every address: an even number of
+ * rows, so that no rounding up to 16 bytes hides a double too many. */
+static void exact_work(int loss)
+{
+    static unsigned char space[FAM_WORK + 64];
+    float first[FAM_N];
+
+    for (size_t shift = 0; shift < 33; shift++) {
+        bnfloss_status status;
+        uint64_t bytes = 0;
+        size_t changed = 0;
+
+        fam_make(BNFLOSS_DPO, 3, 0);
+        fam_also(1, BNFLOSS_SFT, 0.5);
+        fam_also(2, BNFLOSS_KTO, 0.25);
+        status = bnfloss_workspace(loss ? NULL : &fam.layout, fam.spec, FAM_N,
+                                   FAM_S, &bytes);
+        CHECK(status == BNFLOSS_OK && bytes > 0 && bytes < FAM_WORK,
+              "workspace: %d bytes", (int)bytes);
+        memset(space, 0xA5, sizeof space);
+        status = loss
+            ? bnfloss_loss(fam.spec, &fam.in, FAM_N, NULL, fam.logp_in, NULL,
+                           fam.dlogp_out, NULL, space + shift, bytes,
+                           &fam.result)
+            : bnfloss_run(&fam.layout, fam.spec, &fam.in, fam.logits,
+                          fam.label, NULL, &fam.out, space + shift, bytes, 1,
+                          &fam.result);
+        CHECK(status == BNFLOSS_OK, "exact work at %d: status %d", (int)shift,
+              (int)status);
+        for (size_t i = 0; i < sizeof space; i++)
+            if (i < shift || i >= shift + (size_t)bytes)
+                changed += space[i] != 0xA5;
+        CHECK(changed == 0, "%d bytes beside the work at %d", (int)changed,
+              (int)shift);
+        if (shift == 0)
+            memcpy(first, loss ? fam.dlogp_out : fam.dlogp, sizeof first);
+        CHECK(memcmp(first, loss ? fam.dlogp_out : fam.dlogp, sizeof first)
+              == 0, "other bits with work at %d", (int)shift);
+    }
 }
 
 static void errors(void)
@@ -1239,6 +1290,39 @@ static void value_mixes(void)
 }
 
 /* CHOSEN_ONLY is the others' rows ignored. */
+/* Log-probabilities next to 0 keep their digits in the sums of AOT, which
+ * sorts what DPO takes as it comes: one pair is the same to both. */
+static void value_next_to_0(void)
+{
+    static const int64_t start[] = { 0, 1, 2 };
+    static const float logp[] = { -0x1p-60f, -0x3p-60f };
+    static const float ref[] = { -0x5p-60f, -0x1p-60f };
+    static const uint32_t kinds[] = { BNFLOSS_DPO, BNFLOSS_AOT };
+    double loss[2];
+
+    for (int i = 0; i < 2; i++) {
+        bnfloss_result r = { 0 };
+        bnfloss_inputs in = { 0 };
+        bnfloss_spec spec;
+
+        r.struct_size = sizeof r;
+        in.struct_size = sizeof in;
+        in.sequences = 2;
+        in.seq_start = start;
+        in.pairing = BNFLOSS_PAIRS_ADJACENT;
+        in.ref_logp = ref;
+        bnfloss_spec_init(&spec, kinds[i]);
+        spec.beta = 0x1p60f;
+        CHECK(bnfloss_loss(&spec, &in, 2, NULL, logp, NULL, NULL, NULL,
+                           fam.work, sizeof fam.work, &r) == BNFLOSS_OK,
+              "kind %u", kinds[i]);
+        loss[i] = r.loss;
+    }
+    /* beta times (-1 + 3) - (-5 + 1), all by 2^-60 */
+    CHECK(fabs(loss[0] - log1p(exp(-6))) < 1e-15, "DPO: %g", loss[0]);
+    CHECK(fabs(loss[1] - log1p(exp(-6))) < 1e-15, "AOT: %g", loss[1]);
+}
+
 static void value_chosen_only(void)
 {
     edge("E215");
@@ -1382,7 +1466,20 @@ static void shift_errors(void)
           == BNFLOSS_E_OVERLAP
           && bnfloss_measure_shifts(&fam.in, FAM_N, fam.state, fam.other,
                                     &shifts, FAM_N * 8, &shifts)
+             == BNFLOSS_E_OVERLAP
+          && bnfloss_measure_shifts(&fam.in, FAM_N, fam.state, fam.other,
+                                    fam.other, sizeof fam.other, &shifts)
              == BNFLOSS_E_OVERLAP, "overlaps");
+    for (int which = 0; which < 2; which++) {
+        char *const state = (char *)fam.state, *const other = (char *)fam.other;
+
+        CHECK(bnfloss_measure_shifts(
+                  &fam.in, FAM_N,
+                  (bnfloss_row *)(void *)(state + (which == 0 ? 2 : 0)),
+                  (bnfloss_row *)(void *)(other + (which == 1 ? 2 : 0)),
+                  fam.work, sizeof fam.work, &shifts) == BNFLOSS_E_ALIGN,
+              "misaligned states: %d", which);
+    }
     CHECK(bnfloss_measure_shifts(&fam.in, -1, fam.state, fam.other, fam.work,
                                  sizeof fam.work, &shifts)
           == BNFLOSS_E_SHAPE, "rows -1");
@@ -1674,6 +1771,8 @@ int main(void)
     names();
     defaults();
     errors();
+    exact_work(0);
+    exact_work(1);
     FOR_EACH_ISA(isa) {
         isa_now = isa;
         for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
@@ -1688,6 +1787,7 @@ int main(void)
         value_nan_order();
         value_masks();
         value_mixes();
+        value_next_to_0();
         value_chosen_only();
         row_sums();
         for (uint64_t seed = 1; seed < 20; seed++)

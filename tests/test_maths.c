@@ -157,6 +157,11 @@ static void special(void)
     SAME(bn_log(-0.0), -inf);        SAME(bn_log(inf), inf);
     SAME(bn_log(-1), nan);           SAME(bn_log(-inf), nan);
     SAME(bn_log(nan), nan);
+    /* where it changes its form, at sqrt 2: the point itself is below */
+    SAME(bn_log(0x1.6a09e667f3bcdp-3), -0x1.bb9d3beb8c86ap+0);
+    SAME(bn_log(0x1.6a09e667f3bcdp-20), -0x1.b0861a6c0f69bp+3);
+    /* many neighbours solve Ada-DPO's equation as well: the least of them */
+    SAME(bn_ada_root(0.125), 0x1.11fa74dde0b34p+0);
     SAME(bn_log1p(0), 0);            SAME(bn_log1p(-0.0), -0.0);
     SAME(bn_log1p(-1), -inf);        SAME(bn_log1p(inf), inf);
     SAME(bn_log1p(-1.5), nan);       SAME(bn_log1p(-inf), nan);

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Mutation test: small bugs put into src/, one at a time, to see who notices.
 
-    tests/proof/mutate.py [--minutes M] [--sample N] [--kernels N] [--seed S]
+    tests/proof/mutate.py [--minutes M] [--all | --sample N --kernels K]
+                          [--seed S] [--listed] [--files PART]
 
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
-statements, swapped arguments. Every mutant of src/losses, src/rows and
-src/door, or a seeded sample of them, meets a quick suite until a test
-fails; of src/kernels a sample of its own. Outcomes are kept by content in
-build-proof/mutation.tsv, so that a run can be stopped and taken up again.
+statements, swapped arguments. A seeded sample of the mutants of src/losses,
+src/rows and src/door, and one of src/kernels, meets the tests until one fails.
+Outcomes are kept by content in build-proof/mutation-HASH.tsv, so that a run
+can be stopped and taken up again; killers of another state of src/ go first.
 
     killed      a test failed, crashed or hung
-    bits        the unit tests passed, but a hash of results has changed
+    bits        no test failed, but the hash of a fuzz target's results changed
     equivalent  the same object code as without it: not counted
     stillborn   does not compile: not counted
     survived    must be in survivors.txt with its reason
@@ -22,7 +23,6 @@ import argparse
 import glob
 import hashlib
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -46,7 +46,16 @@ SWAP = {'<': '<=', '<=': '<', '>': '>=', '>=': '>', '==': '!=', '!=': '==',
         '--': '++'}
 KEYWORDS = set('if for while switch return sizeof do else case default '
                'static const typedef struct union enum goto'.split())
-SLOW = ('oracle', 'derivatives')    # minutes; kernels' maths, mostly
+SYMMETRIC = ('bn_same_text', 'bn_most')
+# Minutes, of the kernels' maths; and of formulas that batches has as well.
+SLOW = ('oracle', 'derivatives')
+SAMPLE, KERNELS = 250, 25           # about 20 minutes of one core
+MORE = {'batches': ['--quick']}
+# Tests that are about a part: the others' mutants would die there by luck.
+ABOUT = {'maths': 'src/losses/', 'cpu': ('src/kernels/', 'src/rows/'),
+         'kernels': ('src/kernels/', 'src/rows/')}
+FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run properties gaps selftest '
+         'kernels family_edges guard edges batches').split()
 SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
 
 
@@ -105,9 +114,11 @@ def mutants_of(file, text):
     def add(start, end, new, operator):
         found.append(Mutant(file, text, start, end, new, operator))
 
-    depth = 0                       # of braces: only functions' insides
+    depth = top = 0                 # of braces: only functions' insides
     for i, (t, start, end) in enumerate(tokens):
         before = tokens[i - 1][0] if i else ''
+        if depth == 0:
+            top = i                 # where its function begins
         depth += t == '{'
         depth -= t == '}'
         if depth == 0:
@@ -127,13 +138,14 @@ def mutants_of(file, text):
             add(tokens[i + 1][1], tokens[j][2],
                 '(!' + text[tokens[i + 1][1]:tokens[j][2]] + ')', 'condition')
         if (re.match(r'[A-Za-z_]', t) and t not in KEYWORDS
-                and i + 1 < len(tokens) and tokens[i + 1][0] == '('):
+                and t not in SYMMETRIC and i + 1 < len(tokens) and tokens[i + 1][0] == '('):
             args = arguments(tokens, i + 1, closing(tokens, i + 1))
             for a, b in list(zip(args, args[1:]))[:1]:
                 if text[a[0]:a[1]] != text[b[0]:b[1]]:
                     add(a[0], b[1], text[b[0]:b[1]] + ', ' + text[a[0]:a[1]],
                         'arguments')
-        if (before in (';', '{', '}', ')', 'else', ':')
+        level = sum((u in '([') - (u in ')]') for u, _, _ in tokens[top:i])
+        if (level == 0 and before in (';', '{', '}', ')', 'else')
                 and re.match(r'[A-Za-z_*]', t) and t not in KEYWORDS):
             j, level = i, 0
             while j < len(tokens) and (tokens[j][0] != ';' or level):
@@ -163,68 +175,96 @@ def sh(command, timeout=120, **more):
 class Suite:
     """The tests as objects, and the library made anew for each mutant."""
 
-    # tcc compiles the library in 30 ms, but has the scalar page alone
-    TOOLS = {'tcc': ['tcc'],
-             'gcc': ['gcc', '-O1', '-fopenmp', '-DBNFLOSS_OPENMP']}
+    # The cheapest first, and what survives one meets the next. tcc compiles
+    # the library in 10 ms, gcc without the pages in 1 s, with them in 5.
+    PAGES = ['gcc', '-O1', '-fopenmp', '-DBNFLOSS_OPENMP']
+    TOOLS = {'tcc': ['tcc'], 'scalar': ['gcc', '-O1', '-U__GNUC__'],
+             'gcc': PAGES}
+    QUICK = 2.5                     # seconds: more is not worth it with tcc
 
-    def __init__(self, folder, tools):
+    def __init__(self, folder):
         self.tree = os.path.join(folder, 'tree')
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)
         for part in ('src', 'include', 'tests'):
             shutil.copytree(os.path.join(ROOT, part),
                             os.path.join(self.tree, part))
-        self.inside = {}            # tests that include src/: built anew
-        self.object = {t: self.compile(t)[1] for t in tools}
-        self.time, self.hash = {}, {}
-        names = self.build_tests()
-        self.tests = {t: self.baseline(t, names) for t in tools}
+        self.tools = [t for t in self.TOOLS
+                      if shutil.which(self.TOOLS[t][0])]
+        self.object, self.time, self.hash = {}, {}, {}
+        self.met, self.kills = {}, {}
+        for tool in self.tools:     # a copy that stays
+            lib, self.object[tool] = self.compile(tool)
+            shutil.copy(lib, f'{folder}/{tool}.o')
+        self.reads, self.links, self.building = {}, {}, {}
+        self.names = self.build_tests()
 
     def compile(self, tool):
         out = os.path.join(self.folder, 'lib.o')
         if os.path.exists(out):
             os.unlink(out)
-        r = sh(self.TOOLS[tool] + ['-I' + self.tree + '/include', '-c',
+        r = sh(self.TOOLS[tool] + ['-w', '-I' + self.tree + '/include', '-c',
                                    self.tree + '/src/bnfloss.c', '-o', out])
         if r.returncode or not os.path.exists(out):
             return None, r.stdout
         with open(out, 'rb') as f:
             return out, hashlib.sha256(f.read()).hexdigest()
 
+    def flags(self):
+        return ['-w', '-I' + self.tree + '/include',
+                f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"']
+
     def build_tests(self):
-        common = ['gcc', '-O2', '-fopenmp', '-I' + ROOT + '/include', '-w',
-                  f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"', '-DBNFLOSS_OPENMP']
+        """Objects of the tests; what each reads of src/, and whether it wants
+        the library as well: one that does not is built anew each time."""
         names = []
-        for name in all_tests():
-            source = test_source(name)
-            with open(source) as f:
-                if re.search(r'# *include "../src/', f.read()):
-                    if name not in SLOW:
-                        self.inside[name] = test_source(name, self.tree)
-                        names.append(name)
-                    continue
-            if sh(common + ['-c', source, '-o',
-                            f'{self.folder}/{name}.o']).returncode == 0:
-                names.append(name)
-        for name in SEEDS:
-            sh(common + [f'-DTARGET="{name}.c"', '-c',
-                         ROOT + '/tests/fuzz/replay.c', '-o',
-                         f'{self.folder}/{name}.o'])
+        for name in all_tests() + list(SEEDS):
+            if name in SLOW:
+                continue
+            source, out = test_source(name, self.tree), f'{name}.o'
+            more = [f'-DTARGET="{name}.c"'] if name in SEEDS else []
+            reads = sh(['gcc', '-MM', *self.flags(), *more, source]).stdout
+            self.reads[name] = set(re.findall(r'/(src/\S+)', reads))
+            # all of it: built anew each time, without the library
+            self.links[name] = 'src/door/loss.c' not in self.reads[name]
+            self.building[name] = 5
+            if self.links[name] and not self.build_test(
+                    name, [*self.flags(), *more, source], reads, out):
+                print(f'NOT USED: {name} does not compile')
+                continue
             names.append(name)
         return names
 
-    def run(self, tool, name, lib, limit):
+    def build_test(self, name, what, reads, out):
+        """The object of a test; kept in build-proof/ by what it is made of."""
+        h = hashlib.sha256()
+        for path in re.findall(r'/\S+', reads):
+            with open(path, 'rb') as f:
+                h.update(f.read())
+        kept = f'{BUILD}/objects/{name}-{h.hexdigest()[:12]}.o'
+        if not os.path.exists(kept):
+            os.makedirs(BUILD + '/objects', exist_ok=True)
+            if sh(['gcc', '-O2', '-fopenmp', '-DBNFLOSS_OPENMP', *what, '-c',
+                   '-o', f'{kept}.{os.getpid()}']).returncode:
+                return False
+            os.rename(f'{kept}.{os.getpid()}', kept)
+        shutil.copy(kept, os.path.join(self.folder, out))
+        return True
+
+    def run(self, tool, name, lib, limit, file, tree):
+        """A test with a library; built anew if it reads the file itself."""
         program = os.path.join(self.folder, name)
-        if name in self.inside:
-            r = sh([*self.TOOLS[tool], '-w', '-I' + self.tree + '/include',
-                    f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"', self.inside[name],
-                    '-lm', '-o', program])
+        if file in self.reads[name] or not self.links[name]:
+            own = 'tcc' if tool == 'tcc' and not self.links[name] else 'gcc'
+            r = sh([*self.TOOLS[own], *self.flags(), test_source(name, tree)]
+                   + ([lib] if self.links[name] else []) + ['-lm', '-o',
+                   program] + (['-lquadmath'] if own == 'gcc' else []))
         else:
             r = sh(['gcc', '-fopenmp', f'{self.folder}/{name}.o', lib, '-lm',
-                    '-o', program])
+                    '-lquadmath', '-o', program])
         if r.returncode:
             return 'link', ''
-        command = [program]
+        command = [program, *MORE.get(name, [])]
         if name in SEEDS:
             command += ['--count', str(SEEDS[name])]
         try:
@@ -235,52 +275,106 @@ class Suite:
         found = re.search(r'hash (\w+)\s*$', r.stdout)
         return r.returncode, found.group(1) if found else ''
 
-    def baseline(self, tool, names):
-        """What passes unmutated, the quickest first; the rest cannot kill."""
-        kept, lib = [], self.compile(tool)[0]
-        for name in names:
+    def used(self, tool, name):
+        """Whether the test passes unmutated: tried when first asked. One that
+        fails, or skips all (77), cannot kill; with tcc nor can a slow one."""
+        key = tool, name
+        if key not in self.time:
             began = time.time()
-            code, value = self.run(tool, name, lib, 120)
-            self.time[tool, name] = time.time() - began
-            self.hash[name] = value
-            if code == 0:
-                kept.append(name)
-            else:
-                print(f'NOT USED with {tool}: {name} fails without a mutant '
-                      f'({code})')
-        return sorted(kept, key=lambda n: self.time[tool, n])
+            code, self.hash[key] = self.run(
+                tool, name, f'{self.folder}/{tool}.o',
+                self.QUICK if tool == 'tcc' else 120, '', ROOT)
+            self.time[key] = time.time() - began if code == 0 else None
+            if code and tool == self.tools[-1]:
+                print(f'NOT USED: {name} fails without a mutant ({code})')
+        return self.time[key] is not None
 
-    def judge(self, mutant, tools):
+    def steps(self, tool, file):
+        """The tests that a mutant of this file meets with this tool, those
+        first that have killed most a second so far."""
+        rows = '/rows/' in file or '/kernels/' in file
+        room = os.path.dirname(file)
+        before = self.tools[:self.tools.index(tool)]
+        found = []
+        for name in self.names:
+            if not file.startswith(ABOUT.get(name, 'src/')):
+                continue
+            if not self.links[name] and file not in self.reads[name]:
+                continue
+            # what passed with one tool would pass with the next; but the
+            # pages are for rows, the threads and the environment
+            if not rows and any(self.time.get((t, name)) for t in before) \
+                    and not (tool == 'gcc' and name == 'environment'):
+                continue
+            found.append(name)
+
+        def worth(name):
+            k = [self.kills.get((tool, name, x), 0) for x in (file, room)]
+            n = [self.met.get((tool, name, x), 0) for x in (file, room)]
+            broad = (k[1] + 0.5) / (n[1] + 1)
+            cost = self.time.get((tool, name)) or (
+                FIRST.index(name) / 4 + 0.1 if name in FIRST else 9)
+            if file in self.reads[name]:
+                cost += self.building[name]
+            return -(k[0] + 2 * broad) / (n[0] + 2) / cost
+        return sorted(found, key=worth)
+
+    def judge(self, mutant, hint):
         path = os.path.join(self.tree, mutant.file)
         with open(path) as f:
             text = f.read()
         try:
             with open(path, 'w') as f:
                 f.write(text[:mutant.start] + mutant.new + text[mutant.end:])
-            return self.verdict(tools)
+            return self.verdict(mutant.file, hint)
         finally:
             with open(path, 'w') as f:
                 f.write(text)
 
-    def verdict(self, tools):
-        same, bits = True, None
-        for tool in tools:          # what survives one meets the next
+    def meets(self, file, tool, name, lib):
+        """The mutant meets a test: None, or how it is seen."""
+        if not self.used(tool, name):
+            return None
+        code, value = self.run(tool, name, lib,
+                               10 * self.time[tool, name] + 5
+                               + 3 * self.building[name], file, self.tree)
+        for place in (file, os.path.dirname(file)):
+            key = tool, name, place
+            self.met[key] = self.met.get(key, 0) + 1
+            self.kills[key] = self.kills.get(key, 0) + (code != 0)
+        if code:
+            return 'killed', f'{name} {tool} ({code})'
+        if value != self.hash[tool, name] and name in SEEDS:
+            return 'bits', name
+        return None
+
+    def verdict(self, file, hint):
+        """hint: the test and tool that killed it when src/ was another."""
+        tools = [t for t in self.tools if t == 'gcc' or (
+            '/kernels/' not in file and (t == 'tcc' or '/rows/' not in file))]
+        bits, different = None, []
+        if hint and hint[1] in tools and hint[0] in self.names:
+            lib, what = self.compile(hint[1])
+            seen = lib and what != self.object[hint[1]] and self.meets(
+                file, hint[1], hint[0], lib)
+            if seen and seen[0] == 'killed':
+                return seen
+        for tool in tools:
             lib, what = self.compile(tool)
             if lib is None:
                 return 'stillborn', ''
-            if what == self.object[tool]:
+            different.append(what != self.object[tool])
+            if not different[-1]:
                 continue            # not in this compiler's view of it
-            same = False
-            for name in self.tests[tool]:
-                code, value = self.run(tool, name, lib,
-                                       10 * self.time[tool, name] + 5)
-                if code:
-                    return 'killed', f'{name} ({code})'
-                if value != self.hash[name] and name in SEEDS:
-                    bits = name
-        if same:
+            for name in self.steps(tool, file):
+                seen = self.meets(file, tool, name, lib)
+                if seen and seen[0] == 'killed':
+                    return seen
+                bits = seen or bits
+        # what gcc makes nothing of does nothing, whatever tcc makes of it
+        if not any(different if len(tools) == 1 else different[1:]):
             return 'equivalent', ''
-        return ('bits', bits) if bits else ('survived', '')
+        return bits or ('survived', '')
 
 
 # ---- The lists --------------------------------------------------------------
@@ -332,11 +426,60 @@ def check_lists(mutants, outcome, known):
     return wrong
 
 
+def tests_hash():
+    """Of the tests: a survivor of other ones is tried again."""
+    h = hashlib.sha256()
+    for f in sorted(glob.glob(f'{ROOT}/tests/*.[ch]')
+                    + glob.glob(f'{ROOT}/tests/fuzz/*.[ch]')
+                    + glob.glob(f'{ROOT}/tests/proof/*.[ch]')):
+        with open(f, 'rb') as content:
+            h.update(content.read())
+    return h.hexdigest()[:12]
+
+
+def read_log(path, tests=None):
+    found = {}
+    if os.path.exists(path):
+        with open(path) as f:
+            for line in f:
+                key, value = line.rstrip('\n').split('\t\t')
+                found[key] = value
+    return {k: v for k, v in found.items() if tests is None
+            or not v.startswith(('survived', 'bits')) or v.endswith(tests)}
+
+
+def old_killers():
+    """key -> (test, tool) that killed it, of any state of src/."""
+    found = {}
+    for path in sorted(glob.glob(f'{BUILD}/mutation-*.tsv'),
+                       key=os.path.getmtime):
+        for key, value in read_log(path).items():
+            words = value.replace('\t', ' ').split()
+            if words[0] == 'killed' and len(words) == 4:
+                found[key] = words[1], words[2]
+    return found
+
+
+def sample_of(mutants, count, seed):
+    """A sample that is most of the same when the code has changed a little:
+    by the hash of each mutant, not by its place."""
+    def dice(m):
+        return hashlib.sha256(f'{seed}\t{m.key}'.encode()).hexdigest()
+    return sorted(mutants, key=dice)[:count]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--minutes', type=float, default=1e9)
-    p.add_argument('--sample', type=int, help='so many of losses, rows, door')
-    p.add_argument('--kernels', type=int, default=1000)
+    p.add_argument('--all', action='store_true',
+                   help='every mutant of losses, rows, door; 1000 of kernels')
+    p.add_argument('--sample', type=int, default=SAMPLE,
+                   help=f'so many of losses, rows, door: {SAMPLE}')
+    p.add_argument('--kernels', type=int, default=KERNELS,
+                   help=f'so many of kernels: {KERNELS}')
+    p.add_argument('--listed', action='store_true',
+                   help='those of survivors.txt as well')
+    p.add_argument('--files', default='', help='only those with this in them')
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--folder', default='/dev/shm/bnfloss-mutants-%d'
                    % os.getpid())
@@ -344,36 +487,44 @@ def main():
 
     os.nice(19 - os.nice(0))
     plain, kernel = all_mutants(False), all_mutants(True)
-    dice = random.Random(a.seed)
-    wanted = plain[:]
-    dice.shuffle(wanted)
-    wanted = wanted[:a.sample] if a.sample else wanted
-    wanted += dice.sample(kernel, min(a.kernels, len(kernel)))
-    os.makedirs(BUILD, exist_ok=True)
-    log = os.path.join(BUILD, f'mutation-{source_hash()[:12]}.tsv')
-    outcome = {}
-    if os.path.exists(log):
-        for line in open(log):
-            key, value = line.rstrip('\n').split('\t\t')
-            outcome[key] = value
     known = read_survivors()
+    wanted = sample_of([m for m in plain if a.files in m.file],
+                       len(plain) if a.all else a.sample, a.seed)
+    wanted += sample_of([m for m in kernel if a.files in m.file],
+                        1000 if a.all else a.kernels, a.seed)
+    if a.listed:
+        drawn = {m.key for m in wanted}
+        wanted += [m for m in plain + kernel
+                   if m.key in known and m.key not in drawn]
+    print(f'{len(wanted)} of {len(plain)} mutants of losses, rows, door and '
+          f'{len(kernel)} of kernels', flush=True)
+    os.makedirs(BUILD, exist_ok=True)
+    log, tests = f'{BUILD}/mutation-{source_hash()[:12]}.tsv', tests_hash()
+    outcome, killers = read_log(log, tests), old_killers()
     wrong = [w for w in check_lists(plain + kernel, outcome, known)
              if 'line has gone' in w]
-    if any(m.key not in outcome for m in wanted):
-        tools = ['tcc', 'gcc'] if shutil.which('tcc') else ['gcc']
-        suite = Suite(a.folder, tools)
-        end = time.time() + 60 * a.minutes
+    wanted_now = [m for m in wanted if m.key not in outcome]
+    if wanted_now:
+        suite = Suite(a.folder)
+        began, done = time.time(), 0
         with open(log, 'a') as f:
-            for m in wanted:
-                if m.key in outcome:
-                    continue
-                if time.time() > end:
+            for m in wanted_now:
+                if time.time() > began + 60 * a.minutes:
                     break
-                what, who = suite.judge(m, ['gcc'] if '/kernels/' in m.file
-                                        else tools)
+                what, who = suite.judge(m, killers.get(m.key))
+                if what in ('survived', 'bits'):
+                    who = f'{who} {tests}'.strip()
+                done += 1
                 outcome[m.key] = f'{what}\t{who}'
                 f.write(f'{m.key}\t\t{outcome[m.key]}\n')
                 f.flush()
+                if what == 'survived' and m.key not in known:
+                    print(f'survived: {m.file}:{m.line}\n    {m.before}\n'
+                          f'    {m.after}', flush=True)
+        spent = os.times()
+        spent = spent.children_user + spent.children_system
+        print(f'{60 * done / (time.time() - began):.1f} mutants a minute, '
+              f'{spent / max(done, 1):.1f} s of CPU each')
         shutil.rmtree(a.folder, ignore_errors=True)
     report(wanted, outcome, known, wrong)
     return 1 if wrong else 0
