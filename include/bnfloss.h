@@ -612,9 +612,10 @@ BNFLOSS_API bnfloss_status bnfloss_loss(
  * do, so this also serves losses of your own. grad == logits works in place.
  * A row with a negative label or dlogp 0 is not read: its gradient is 0 (or
  * untouched with ACCUMULATE). NaN or infinite dlogp, or a NaN row, gives a
- * row of NaN. Gradients below about 2^-125 in magnitude are 0. labels, state
- * and result as for bnfloss_forward(); the logits must be those that it read
- * (another NaN among them need not show).
+ * row of NaN. Gradients below about 2^-125 max(1, logit_scale) in magnitude, or
+ * 2^-123 |dlogp|, are 0. labels, state and result as for bnfloss_forward();
+ * the logits must be those that it read (another NaN among them need not
+ * show).
  * Errors: the layout's, E_LABEL and E_STATE (row), E_SHAPE for a bad range,
  * E_OVERLAP for in place with ACCUMULATE. */
 BNFLOSS_API bnfloss_status bnfloss_backward(

@@ -26,7 +26,8 @@
 typedef long double wide;
 
 #define U 0x1p-24L
-#define TINY 0x1p-124L          /* gradients below "about 2^-125" are 0 */
+#define TINY 0x1p-124L          /* gradients below "about 2^-125" are 0, before
+                                 * they are multiplied by a logit scale */
 
 /* ---- Rows that are hard ------------------------------------------------- */
 
@@ -464,6 +465,7 @@ static void check_gradient(const batch *b, int64_t i, const truth *t)
         * (1 + 2 * (wide)c->z_loss * fabsl(t->lse)) * U;
     const wide bound = fabsl(D) * (2 + c->softcap) * size;
     const wide own = (fabsl(t->dlogp) * (3 + c->softcap)) * size + 0x1p-149L;
+    const wide tiny = c->scale > 1 ? c->scale * TINY : TINY;
     int64_t denormals = 0;
     wide sum = 0;
 
@@ -472,7 +474,7 @@ static void check_gradient(const batch *b, int64_t i, const truth *t)
         const wide unit = gradient(b, i, k, t);
         const wide g = D * unit, g2 = t->dlogp * unit;
         const wide got = as_float(b, i * b->V + k);
-        const int flushed = got == 0 && fabsl(g) < TINY * (1 + 16 * U);
+        const int flushed = got == 0 && fabsl(g) < tiny * (1 + 16 * U);
 
         sum += got;
         denormals += b->grad_type == BNFLOSS_F32 && got != 0
@@ -504,7 +506,7 @@ static void check_gradient(const batch *b, int64_t i, const truth *t)
     if (b->grad_type != BNFLOSS_F32 || c->softcap > 0 || c->smoothing > 0
         || c->z_loss > 0)
         return;
-    CHECK(fabsl(sum) <= 8 * size * t->q * fabsl(D) + (wide)b->V * TINY,
+    CHECK(fabsl(sum) <= 8 * size * t->q * fabsl(D) + (wide)b->V * tiny,
           "%s, %s, V = %ld: a row's gradient sums to %Lg = %.2Lf u (1-p)",
           c->name, hard_names[b->h[i]], (long)b->V, sum,
           fabsl(sum / t->q / D) / U);
@@ -589,9 +591,11 @@ static void check_dlogp(const batch *b, int64_t i, const truth *t)
           fabsl(b->dlogp[i] / t->dlogp - 1) / U, (double)b->ref[i]);
     if (c->kind == BNFLOSS_BNF && !(c->eps > 0)) {
         CHECK(!(t->slope < 0) || (g >= 0 && g <= 1 + 2 * U), "g = %Lg", g);
-        if (t->logp >= (wide)b->ref[i] - fabsl(b->ref[i]) * 8 * U
-            && t->logp <= (wide)b->ref[i])
-            return;             /* too near to say */
+        const wide near = c->scale > 0 || c->softcap > 0 ? value_bound(b, t)
+                                                         : 4 * U;
+
+        if (fabsl(t->logp - (wide)b->ref[i]) <= near * fabsl(b->ref[i]))
+            return;             /* logp may be on the other side */
         CHECK(t->logp < (wide)b->ref[i] || fabsl(g - 1) <= 1.001L * U,
               "g = %La, not 1", g);
     }
