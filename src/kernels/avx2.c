@@ -38,7 +38,8 @@
 #define v_all_above(a, b)   (!_mm256_movemask_ps(                             \
                                 _mm256_cmp_ps(a, b, _CMP_LE_OQ)))
 #define v_widen_add(p, x)   bn_widen_add_avx2(p, x)
-#define v_table_load(p)     _mm256_loadu_si256((const __m256i *)(const void *)(p))
+#define v_table_load(p)     _mm256_loadu_si256(                               \
+                                (const __m256i *)(const void *)(p))
 #define v_pow2(table, t)    _mm256_castsi256_ps(_mm256_add_epi32(             \
                                 _mm256_permutevar8x32_epi32(                  \
                                     table, _mm256_castps_si256(t)),           \

@@ -331,14 +331,10 @@ BN_INLINE KERNEL void FN(group_sums)(
             e2 = FN(bare_term)(z2, s, table, dot, &d2);
             e3 = FN(bare_term)(z3, s, table, dot, &d3);
         } else {
-            e0 = FN(term)(FN(read)(type, z, i), s, map, table, general, dot,
-                          &d0, lanes, h);
-            e1 = FN(term)(FN(read)(type, z, i + 16), s, map, table, general, dot,
-                          &d1, lanes, h);
-            e2 = FN(term)(FN(read)(type, z, i + 32), s, map, table, general, dot,
-                          &d2, lanes, h);
-            e3 = FN(term)(FN(read)(type, z, i + 48), s, map, table, general, dot,
-                          &d3, lanes, h);
+            e0 = FN(term)(z0, s, map, table, general, dot, &d0, lanes, h);
+            e1 = FN(term)(z1, s, map, table, general, dot, &d1, lanes, h);
+            e2 = FN(term)(z2, s, map, table, general, dot, &d2, lanes, h);
+            e3 = FN(term)(z3, s, map, table, general, dot, &d3, lanes, h);
         }
         if (keep) {
             v_store_f32(keep + h * VL, e0);
@@ -413,13 +409,14 @@ BN_INLINE KERNEL void FN(any_span)(
     const int general, const int dot, float *keep, FN(lanes) *lanes)
 {
     for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP) {
-        const int64_t n = p->n - g < BN_GROUP ? p->n - g : BN_GROUP;
+        const int64_t left = p->n - g, whole = BN_GROUP;
         const float *z = FN(fetch)(p, g, p->leader, buffer);
 
         FN(group_sums)(BNFLOSS_F32, z, 0, s, map, table, general, dot,
                        keep && z != buffer ? keep + g : NULL, lanes);
         if (keep && z == buffer)
-            FN(keep_group)((const float *)p->z + g, n, s, table, keep + g,
+            FN(keep_group)((const float *)p->z + g,
+                           left < whole ? left : whole, s, table, keep + g,
                            buffer);
         bn_prefetch(ahead, g);
     }
@@ -588,7 +585,8 @@ BN_INLINE KERNEL void FN(group_gradient)(
 {
     for (int h = 0; h < BN_GROUP; h += 4 * VL, i += 4 * VL, j += 4 * VL) {
         v z0 = FN(read)(type, z, i), z1 = FN(read)(type, z, i + VL);
-        v z2 = FN(read)(type, z, i + 2 * VL), z3 = FN(read)(type, z, i + 3 * VL);
+        v z2 = FN(read)(type, z, i + 2 * VL);
+        v z3 = FN(read)(type, z, i + 3 * VL);
 
         FN(four_gradients)(&z0, &z1, &z2, &z3, k, map, table, general);
         FN(write2)(to_type, to, j, z0, z1);
