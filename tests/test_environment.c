@@ -946,23 +946,23 @@ static int with_the_usual(void)
     return threads_taken(0);
 }
 
+/* Where the runtime allows three, as OMP_THREAD_LIMIT=3 would. libomp cannot be
+ * told to: it gives a region within teams one thread. */
+#if !defined(__clang__) && __GNUC__ >= 9
 static int with_eight(void)
 {
     return omp_get_thread_limit() == 3 ? threads_taken(8) : 98;
 }
 
-/* Where the runtime allows three, as OMP_THREAD_LIMIT=3 would; 98 where it
- * cannot be told to: libomp gives a region within teams one thread. */
 static int with_a_limit(void)
 {
     int taken = 98;
 
-#if !defined(__clang__) && __GNUC__ >= 9
 #pragma omp teams num_teams(1) thread_limit(3)
     taken = with_eight();
-#endif
     return taken;
 }
+#endif
 
 /* After a fork a child goes on alone. */
 static int child_alone(void)
@@ -987,7 +987,9 @@ static void threads_asked_for(void)
         { with_three, 2, "threads = 3" },
         { with_a_hundred, FIX_N - 1, "threads = 100" },
         { with_the_usual, 3, "threads = 0, four by omp_set_num_threads()" },
+#if !defined(__clang__) && __GNUC__ >= 9
         { with_a_limit, 2, "threads = 8, a limit of three" },
+#endif
         { child_alone, 0, "a child of a process with threads" },
         { child_free, 2, "a child of a process that was given one" },
     };
@@ -1001,18 +1003,12 @@ static void threads_asked_for(void)
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         const int more = child_says(t[i].fn);
 
-        if (more == 98)
-            test_skip("a limit of threads: no teams of GCC's here");
-        else
-            CHECK(more == t[i].more, "%s: %d more, not %d", t[i].what, more,
-                  t[i].more);
+        CHECK(more == t[i].more, "%s: %d more, not %d", t[i].what, more,
+              t[i].more);
     }
 }
 #else
-static void threads_asked_for(void)
-{
-    test_skip("the number of threads: built without BNFLOSS_OPENMP");
-}
+static void threads_asked_for(void) { }     /* there is one, whatever is asked */
 #endif
 
 int main(void)
