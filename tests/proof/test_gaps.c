@@ -662,6 +662,43 @@ static void steepest(const char *isa)
               (double)g[j]);
 }
 
+/* The same under label smoothing: a factor that no float holds, but gradients
+ * that one does; and none that one does. */
+static void steep_and_smooth(const char *isa)
+{
+    bnfloss_layout l = layout_of(1, V, 0);
+    const int32_t y = 3;
+    const float dlogp = 3e38f;
+    float z[V], g[V];
+    double sum = 0;
+
+    l.label_smoothing = 0.125f;
+    for (int j = 0; j < V; j++) {
+        z[j] = j ? (float)-j : 12;
+        sum += exp((double)z[j]);
+    }
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+          && bnfloss_backward(&l, z, &y, 0, 1, state, &dlogp, g, NULL)
+             == BNFLOSS_OK, "%s", isa);
+    for (int j = 0; j < V; j++) {
+        const double p = exp((double)z[j]) / sum;
+        const double want = (double)dlogp
+            * ((j == y ? 0.875 : 0) + 0.125 / V - p);
+
+        CHECK(fabs((double)g[j] - want) <= 0x1p-22 * (double)dlogp,
+              "%s, column %d: %g, not %g", isa, j, (double)g[j], want);
+    }
+    l.z_loss = 3e38f;
+    for (int j = 0; j < V; j++)
+        z[j] = 1e38f;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+          && bnfloss_backward(&l, z, &y, 0, 1, state, &dlogp, g, NULL)
+             == BNFLOSS_OK, "%s", isa);
+    for (int j = 0; j < V; j++)
+        CHECK(g[j] == -(float)INFINITY, "%s, column %d: %g", isa, j,
+              (double)g[j]);
+}
+
 /* The state of a NaN row holds nothing else, also where it has chunks. */
 static void nan_of_chunks(const char *isa)
 {
@@ -724,6 +761,53 @@ static void large_batches(const char *isa)
     large_batch(isa, BNFLOSS_F32, BNFLOSS_F32, BNFLOSS_ACCUMULATE, 0);
     large_batch(isa, BNFLOSS_F32, BNFLOSS_BF16, 0, 0);
     large_batch(isa, BNFLOSS_BF16, BNFLOSS_F32, 0, 0);
+}
+
+/* A run of such a batch, out of place: not kept, and stored past the caches. The
+ * bits of the run in place, where it is kept. */
+static void large_run(const char *isa)
+{
+    enum { COLS = 83, ROWS = (1 << 25) / (COLS * 4) + 2 };
+    const size_t bytes = (size_t)ROWS * COLS * sizeof(float);
+    float *z = (float *)calloc(1, bytes), *g = (float *)calloc(1, bytes);
+    float *weight = (float *)calloc(ROWS, sizeof *weight);
+    int32_t *y = (int32_t *)calloc(ROWS, sizeof *y);
+    bnfloss_layout l = layout_of(ROWS, COLS, 0);
+    bnfloss_inputs in;
+    bnfloss_result result;
+    bnfloss_spec spec;
+    uint64_t size = 0;
+    void *room;
+    rng r = { 10 };
+
+    memset(&in, 0, sizeof in);
+    memset(&result, 0, sizeof result);
+    in.struct_size = sizeof in;
+    in.row_weight = weight;
+    result.struct_size = sizeof result;
+    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    CHECK(bnfloss_workspace(&l, &spec, 1, 0, &size) == BNFLOSS_OK, "%s", isa);
+    room = malloc((size_t)size);
+    if (!CHECK(z && g && weight && y && room, "64 MiB of memory"))
+        exit(1);
+    for (int i = 0; i < 3; i++) {       /* most rows are not read */
+        const int row = i < 2 ? i : ROWS - 1;
+
+        weight[row] = (float)(i + 1);
+        y[row] = 7 * i;
+        for (int j = 0; j < COLS; j++)
+            z[(size_t)row * COLS + (size_t)j] = (float)rng_normal(&r);
+    }
+    CHECK(bnfloss_run(&l, &spec, &in, z, y, g, NULL, room, size, 1, &result)
+          == BNFLOSS_OK
+          && bnfloss_run(&l, &spec, &in, z, y, z, NULL, room, size, 1, &result)
+             == BNFLOSS_OK, "%s", isa);
+    CHECK(memcmp(z, g, bytes) == 0 && g[0] != 0, "%s: a large run", isa);
+    free(z);
+    free(g);
+    free(weight);
+    free(y);
+    free(room);
 }
 
 /* More threads than rows, of few columns and of many, with and without a
@@ -805,9 +889,11 @@ int main(void)
         late_leader(isa);
         nan_of_chunks(isa);
         steepest(isa);
+        steep_and_smooth(isa);
         few_rows(isa, 50);
         few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
         large_batches(isa);
+        large_run(isa);
         as_sure(isa);
     }
     after_fork();
