@@ -496,6 +496,10 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
 
         if (top > s.leader_z) {
             p.leader = FN(find)(&p, top, i, buffer);
+            if (p.leader < 0) {     /* before i: a NaN hid it from one look */
+                row->flags |= BNFLOSS_ROW_NAN;
+                return;
+            }
             top = bn_get(c->type, c->z, p.leader);  /* of 0 and -0, that one */
             if (!bn_sums_lead(&s, map, top, p.leader)) {
                 row->flags |= BNFLOSS_ROW_NAN;

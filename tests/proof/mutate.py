@@ -49,7 +49,7 @@ KEYWORDS = set('if for while switch return sizeof do else case default '
 SYMMETRIC = ('bn_same_text', 'bn_most')
 # Minutes, of the kernels' maths; and of formulas that batches has as well.
 SLOW = ('oracle', 'derivatives')
-SAMPLE, KERNELS = 250, 25           # about 20 minutes of one core
+SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
 # Tests that are about a part: the others' mutants would die there by luck.
 ABOUT = {'maths': 'src/losses/', 'cpu': ('src/kernels/', 'src/rows/'),
