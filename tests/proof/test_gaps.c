@@ -793,8 +793,8 @@ static void large_batches(const char *isa)
     large_batch(isa, BNFLOSS_BF16, BNFLOSS_F32, 0, 0);
 }
 
-/* A run of such a batch, out of place: not kept, and stored past the caches. The
- * bits of the run in place, where it is kept. */
+/* A run of such a batch, out of place: not kept, and stored past the caches.
+ * The bits of the run in place, where it is kept. */
 static void large_run(const char *isa)
 {
     enum { COLS = 83, ROWS = (1 << 25) / (COLS * 4) + 2 };
