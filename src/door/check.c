@@ -16,13 +16,18 @@
 
 /* ---- Structs that carry their size -------------------------------------- */
 
-/* All of them are aligned like their widest member, which i386 puts at 4. */
+/* Numbers of 8 bytes are aligned like this, at 4 on i386. */
 struct bn_align { char c; bnfloss_row x; };
 #define BN_ALIGN_STRUCT offsetof(struct bn_align, x)
 
+/* But one holds pointers alone, which 32-bit ARM aligns less than numbers. They
+ * are copied before they are used. */
+struct bn_align_pointer { char c; void *x; };
+#define BN_ALIGN_POINTER offsetof(struct bn_align_pointer, x)
+
 static int bn_is_size(uint32_t size)
 {
-    return size >= 8 && size <= 4096 && size % BN_ALIGN_STRUCT == 0;
+    return size >= 8 && size <= 4096 && size % BN_ALIGN_POINTER == 0;
 }
 
 /* Copies what the caller's struct has of the known fields; *to holds the
@@ -34,7 +39,7 @@ static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
 
     if (!from)
         return BNFLOSS_E_NULL;
-    if ((uintptr_t)from % BN_ALIGN_STRUCT)
+    if ((uintptr_t)from % BN_ALIGN_POINTER)
         return BNFLOSS_E_ALIGN;
     memcpy(&size, from, sizeof size);
     if (!bn_is_size(size))
