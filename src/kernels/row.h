@@ -45,27 +45,14 @@ BN_INLINE KERNEL void FN(write2)(const uint32_t type, void *z, int64_t i, v x,
     }
 }
 
-/* A group from index i on as floats. */
-KERNEL static void FN(widen)(uint32_t type, const void *z, int64_t i,
-                             float *group)
+/* VL elements from index i on, of any type. */
+BN_INLINE KERNEL v FN(read_any)(uint32_t type, const void *z, int64_t i)
 {
-    for (int j = 0; j < BN_GROUP; j += VL)
-        v_store_f32(group + j, FN(read)(type, z, i + j));
-}
-
-/* The last n logits of a chunk, from index i on, as a group whose rest is
- * -inf. */
-KERNEL static void FN(widen_tail)(uint32_t type, const void *z, int64_t i,
-                                  int64_t n, float *group)
-{
-    const size_t size = bn_type_size(type);
-    float raw[BN_GROUP];
-
-    memset(raw, 0, sizeof raw);
-    memcpy(raw, (const char *)z + (size_t)i * size, (size_t)n * size);
-    FN(widen)(type, raw, 0, group);
-    while (n < BN_GROUP)
-        group[n++] = -BN_INF_F32;
+    if (type == BNFLOSS_F32)
+        return FN(read)(BNFLOSS_F32, z, i);
+    if (type == BNFLOSS_BF16)
+        return FN(read)(BNFLOSS_BF16, z, i);
+    return FN(read)(BNFLOSS_F16, z, i);
 }
 
 /* ---- Groups ------------------------------------------------------------- */
@@ -77,52 +64,63 @@ typedef struct FN(source) {
     int64_t n, label, leader;       /* indices; far away where there is none */
 } FN(source);
 
-/* group[at] = -inf, if there is such a place. A store of one element would
- * have to leave the store queue before a vector can be loaded over it. */
-BN_INLINE KERNEL void FN(hide)(float *group, uint64_t at)
+/* Whether the n from index i on are logits that all count. */
+BN_INLINE KERNEL int FN(is_clean)(const FN(source) *s, int64_t i, int64_t n,
+                                  int64_t leader)
 {
-    if (at >= BN_GROUP)
-        return;
-    for (int j = 0; j < BN_GROUP; j += VL) {
-        const v here = v_load_f32(bn_one_hot + BN_GROUP - at + j);
+    return s->n - i >= n && (uint64_t)(s->label - i) >= (uint64_t)n
+           && (uint64_t)(leader - i) >= (uint64_t)n;
+}
 
-        v_store_f32(group + j, v_select(v_above(here, v_set1(0)),
-                                        v_set1(-BN_INF_F32),
-                                        v_load_f32(group + j)));
+/* The group from index i on as floats, with -inf for the label, the leader and
+ * what lies beyond the n logits. Whole vectors, stored once: to load one over
+ * the store of an element would take long. */
+KERNEL static void FN(patch)(const FN(source) *s, int64_t i, int64_t leader,
+                             float *group)
+{
+    const size_t size = bn_type_size(s->type);
+    const float *a = bn_marks(bn_one_hot, s->label - i);
+    const float *b = bn_marks(bn_one_hot, leader - i);
+    const float *c = bn_marks(bn_shown, s->n - i);
+    const void *z = (const char *)s->z + (size_t)i * size;
+    float raw[BN_GROUP];
+
+    if (s->n - i < BN_GROUP) {
+        for (int j = 0; j < BN_GROUP; j += VL)
+            v_store_f32(raw + j, v_set1(0));
+        memcpy(raw, z, (size_t)(s->n - i) * size);
+        z = raw;
+    }
+    for (int j = 0; j < BN_GROUP; j += VL) {
+        const v marks = v_add(v_load_f32(a + j), v_load_f32(b + j));
+
+        v_store_f32(group + j, v_select(v_above(v_load_f32(c + j), marks),
+                                        FN(read_any)(s->type, z, j),
+                                        v_set1(-BN_INF_F32)));
     }
 }
 
-/* A copy of the group from index i on as floats, with -inf for the label, the
- * leader and what lies beyond the chunk. */
-KERNEL static void FN(patch)(const FN(source) *s, int64_t i, int64_t leader,
-                             float *buffer)
+/* The same where nothing is to be left out. */
+KERNEL static void FN(widen)(uint32_t type, const void *z, int64_t i,
+                             float *group)
 {
-    if (s->n - i < BN_GROUP)
-        FN(widen_tail)(s->type, s->z, i, s->n - i, buffer);
-    else
-        FN(widen)(s->type, s->z, i, buffer);
-    FN(hide)(buffer, (uint64_t)(s->label - i));
-    FN(hide)(buffer, (uint64_t)(leader - i));
+    for (int j = 0; j < BN_GROUP; j += VL)
+        v_store_f32(group + j, FN(read_any)(type, z, i + j));
 }
 
-/* The same in place, where that can be. */
+/* One or the other, or nothing at all where floats lie as they are to be. */
 BN_INLINE KERNEL const float *FN(fetch)(const FN(source) *s, int64_t i,
                                         int64_t leader, float *buffer)
 {
-    if (s->type == BNFLOSS_F32 && s->n - i >= BN_GROUP
-        && (uint64_t)(s->label - i) >= BN_GROUP
-        && (uint64_t)(leader - i) >= BN_GROUP)
-        return (const float *)s->z + i;
-    FN(patch)(s, i, leader, buffer);
-    return buffer;
-}
+    const int clean = FN(is_clean)(s, i, BN_GROUP, leader);
 
-/* Whether the span from index i on can be read where it lies. */
-BN_INLINE KERNEL int FN(is_clean)(const FN(source) *s, int64_t i,
-                                  int64_t leader)
-{
-    return s->n - i >= BN_SPAN && (uint64_t)(s->label - i) >= BN_SPAN
-           && (uint64_t)(leader - i) >= BN_SPAN;
+    if (clean && s->type == BNFLOSS_F32)
+        return (const float *)s->z + i;
+    if (clean)
+        FN(widen)(s->type, s->z, i, buffer);
+    else
+        FN(patch)(s, i, leader, buffer);
+    return buffer;
 }
 
 /* ---- The maximum -------------------------------------------------------- */
@@ -178,7 +176,7 @@ BN_INLINE KERNEL void FN(clean_max)(const uint32_t type, const void *z,
 BN_INLINE KERNEL void FN(span_max)(const FN(source) *p, int64_t i,
                                    float *buffer, FN(top) *t)
 {
-    if (!FN(is_clean)(p, i, -BN_SPAN)) {
+    if (!FN(is_clean)(p, i, BN_SPAN, -BN_SPAN)) {
         for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP)
             FN(group_max)(BNFLOSS_F32, FN(fetch)(p, g, -BN_SPAN, buffer), 0,
                           t);
@@ -207,12 +205,18 @@ BN_INLINE KERNEL float FN(largest)(uint32_t type, FN(top) *t)
     return bn_largest(lane);
 }
 
-/* The first place in the group at index i that holds z, or BN_GROUP. */
+/* The first place in the group at index i that holds z, or BN_GROUP. z is the
+ * largest of many: one comparison for four vectors. A NaN may hide it. */
 BN_INLINE KERNEL int64_t FN(seek)(const uint32_t type, const void *y,
                                   int64_t i, float z)
 {
-    for (int64_t j = 0; j < BN_GROUP; j += VL) {
-        if (v_any_equal(FN(read)(type, y, i + j), v_set1(z))) {
+    for (int64_t j = 0; j < BN_GROUP; j += 4 * VL) {
+        const v a = v_max(FN(read)(type, y, i + j),
+                          FN(read)(type, y, i + j + VL));
+        const v b = v_max(FN(read)(type, y, i + j + 2 * VL),
+                          FN(read)(type, y, i + j + 3 * VL));
+
+        if (v_any_equal(v_max(a, b), v_set1(z))) {
             while (!(bn_get(type, y, i + j) == z))
                 j++;
             return j;
@@ -262,46 +266,55 @@ BN_INLINE KERNEL v FN(mapped)(v z, const bn_map *map, float origin, v *slope)
     return v_select(v_above(z, v_set1(-BN_INF_F32)), x, v_set1(-BN_INF_F32));
 }
 
+/* A block's pass: what its groups share. general: scale, softcap, smoothing;
+ * dot: the entropy's sum. Both are constants where this is inlined. */
+typedef struct FN(pass) {
+    bn_sums *sums;
+    const bn_map *map;
+    const bn_prefetches *ahead;
+    v_table table;
+    float *keep;                /* where to leave the exponentials, or NULL: */
+    int general, dot;           /*   it may be where the logits are */
+} FN(pass);
+
 /* The float lanes of a few groups. */
 typedef struct FN(lanes) {
     v sum[BN_LANES / VL], dot[BN_LANES / VL], count[BN_LANES / VL];
 } FN(lanes);
 
-/* One vector's exponentials, and in *d e (x - ref). general: scale, softcap,
- * smoothing; dot: the entropy's sum. Both are constants where this is
- * inlined. */
-BN_INLINE KERNEL v FN(term)(v z, bn_sums *s, const bn_map *map, v_table table,
-                            const int general, const int dot, v *d,
-                            FN(lanes) *lanes, int h)
+/* One vector's exponentials, and in *d e (x - ref). */
+BN_INLINE KERNEL v FN(term)(v z, const FN(pass) *f, v *d, FN(lanes) *lanes,
+                            int h)
 {
+    bn_sums *s = f->sums;
     v x, slope, e;
     m in;
 
-    if (general)
-        x = FN(mapped)(z, map, s->origin, &slope);
+    if (f->general)
+        x = FN(mapped)(z, f->map, s->origin, &slope);
     else
         x = v_sub(z, v_set1(s->origin));
     in = v_above(x, v_set1(s->low));
-    e = v_keep(in, FN(exp)(x, table));
-    if (dot)
+    e = v_keep(in, FN(exp)(x, f->table));
+    if (f->dot)
         *d = v_mul(e, v_keep(in, v_sub(x, v_set1(s->ref))));
-    if (general) {      /* x may be -FLT_MAX: floats have no room for two */
-        const m f = v_above(x, v_set1(-BN_INF_F32));
+    if (f->general) {   /* x may be -FLT_MAX: floats have no room for two */
+        const m finite = v_above(x, v_set1(-BN_INF_F32));
 
-        v_widen_add(s->shift + h * VL, v_keep(f, v_sub(x, v_set1(s->ref))));
-        lanes->count[h] = v_add(lanes->count[h], v_keep(f, v_set1(1)));
+        v_widen_add(s->shift + h * VL,
+                    v_keep(finite, v_sub(x, v_set1(s->ref))));
+        lanes->count[h] = v_add(lanes->count[h], v_keep(finite, v_set1(1)));
     }
     return e;
 }
 
 /* The same where the logit is its x, and far from where e^x is too small. */
-BN_INLINE KERNEL v FN(bare_term)(v x, const bn_sums *s, v_table table,
-                                 const int dot, v *d)
+BN_INLINE KERNEL v FN(bare_term)(v x, const FN(pass) *f, v *d)
 {
-    const v e = FN(exp)(x, table);
+    const v e = FN(exp)(x, f->table);
 
-    if (dot)
-        *d = v_mul(e, v_sub(x, v_set1(s->ref)));
+    if (f->dot)
+        *d = v_mul(e, v_sub(x, v_set1(f->sums->ref)));
     return e;
 }
 
@@ -313,28 +326,26 @@ BN_INLINE KERNEL int FN(all_above)(v a, v b, v c, v d, float bound)
 }
 
 /* Adds a group to the lanes: four vectors by a fixed tree, in the open so
- * that they overlap. keep: where to leave the exponentials, which may be where
- * the logits are, or NULL. */
-BN_INLINE KERNEL void FN(group_sums)(
-    const uint32_t type, const void *z, int64_t i, bn_sums *s,
-    const bn_map *map, v_table table, const int general, const int dot,
-    float *keep, FN(lanes) *lanes)
+ * that they overlap. Its exponentials stay at `keep`, if that is not NULL. */
+BN_INLINE KERNEL void FN(group_sums)(const uint32_t type, const void *z,
+                                     int64_t i, const FN(pass) *f, float *keep,
+                                     FN(lanes) *lanes)
 {
     for (int h = 0; h < BN_LANES / VL; h++, i += VL) {
         const v z0 = FN(read)(type, z, i), z1 = FN(read)(type, z, i + 16);
         const v z2 = FN(read)(type, z, i + 32), z3 = FN(read)(type, z, i + 48);
         v e0, e1, e2, e3, d0, d1, d2, d3;
 
-        if (!general && FN(all_above)(z0, z1, z2, z3, s->bare)) {
-            e0 = FN(bare_term)(z0, s, table, dot, &d0);
-            e1 = FN(bare_term)(z1, s, table, dot, &d1);
-            e2 = FN(bare_term)(z2, s, table, dot, &d2);
-            e3 = FN(bare_term)(z3, s, table, dot, &d3);
+        if (!f->general && FN(all_above)(z0, z1, z2, z3, f->sums->bare)) {
+            e0 = FN(bare_term)(z0, f, &d0);
+            e1 = FN(bare_term)(z1, f, &d1);
+            e2 = FN(bare_term)(z2, f, &d2);
+            e3 = FN(bare_term)(z3, f, &d3);
         } else {
-            e0 = FN(term)(z0, s, map, table, general, dot, &d0, lanes, h);
-            e1 = FN(term)(z1, s, map, table, general, dot, &d1, lanes, h);
-            e2 = FN(term)(z2, s, map, table, general, dot, &d2, lanes, h);
-            e3 = FN(term)(z3, s, map, table, general, dot, &d3, lanes, h);
+            e0 = FN(term)(z0, f, &d0, lanes, h);
+            e1 = FN(term)(z1, f, &d1, lanes, h);
+            e2 = FN(term)(z2, f, &d2, lanes, h);
+            e3 = FN(term)(z3, f, &d3, lanes, h);
         }
         if (keep) {
             v_store_f32(keep + h * VL, e0);
@@ -344,123 +355,104 @@ BN_INLINE KERNEL void FN(group_sums)(
         }
         lanes->sum[h] = v_add(lanes->sum[h],
                               v_add(v_add(e0, e1), v_add(e2, e3)));
-        if (dot)
+        if (f->dot)
             lanes->dot[h] = v_add(lanes->dot[h],
                                   v_add(v_add(d0, d1), v_add(d2, d3)));
     }
 }
 
-/* Empties the lanes into the double ones of *s. */
-BN_INLINE KERNEL void FN(flush)(bn_sums *s, const FN(lanes) *lanes,
-                                const int general, const int dot)
+/* Empties the lanes into the double ones of the sums. */
+BN_INLINE KERNEL void FN(flush)(const FN(pass) *f, const FN(lanes) *lanes)
 {
     for (int h = 0; h < BN_LANES / VL; h++) {
-        v_widen_add(s->sum + h * VL, lanes->sum[h]);
-        if (dot)
-            v_widen_add(s->dots + h * VL, lanes->dot[h]);
-        if (general)
-            v_widen_add(s->finite + h * VL, lanes->count[h]);
+        v_widen_add(f->sums->sum + h * VL, lanes->sum[h]);
+        if (f->dot)
+            v_widen_add(f->sums->dots + h * VL, lanes->dot[h]);
+        if (f->general)
+            v_widen_add(f->sums->finite + h * VL, lanes->count[h]);
     }
 }
 
-/* Takes the maximum of the span at index `next` and sums the one at i, both
- * clean. In this order: they may be the same, and logits not there after. */
-BN_INLINE KERNEL void FN(clean_span)(
-    const uint32_t type, const void *z, int64_t i, int64_t next, bn_sums *s,
-    const bn_map *map, v_table table, const bn_prefetches *ahead,
-    const int general, const int dot, float *keep, FN(lanes) *lanes,
-    FN(top) *t)
+/* Takes the maximum of the span at index `next`, if that is not negative, and
+ * sums the one at i, both clean. */
+BN_INLINE KERNEL void FN(clean_span)(const uint32_t type, const void *z,
+                                     int64_t i, int64_t next,
+                                     const FN(pass) *f, FN(lanes) *lanes,
+                                     FN(top) *t)
 {
     for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP) {
-        FN(group_max)(type, z, next + g, t);
-        bn_prefetch(ahead, i + g);
-        FN(group_sums)(type, z, i + g, s, map, table, general, dot,
-                       keep ? keep + i + g : NULL, lanes);
+        if (next >= 0)
+            FN(group_max)(type, z, next + g, t);
+        bn_prefetch(f->ahead, i + g);
+        FN(group_sums)(type, z, i + g, f, f->keep ? f->keep + i + g : NULL,
+                       lanes);
     }
 }
 
-/* Leaves n <= 64 exponentials, from z to `keep`, which may be the same. Unlike
- * the sums, they leave nobody out. */
-KERNEL static void FN(keep_group)(const float *z, int64_t n, const bn_sums *s,
-                                  v_table table, float *keep, float *buffer)
+/* Leaves the leader's exponential, which a patched group is without, where it
+ * belongs: unless it leads the whole row, its gradient will need it. (The
+ * label's will not.) */
+KERNEL static void FN(keep_leader)(const bn_sums *s, v_table table,
+                                   float *keep)
 {
-    float *to = keep;
+    const v x = v_sub(v_set1(s->leader_z), v_set1(s->origin));
+    float e[VL];
 
-    if (n < BN_GROUP) {
-        memcpy(buffer, z, (size_t)n * sizeof *z);
-        for (int64_t j = n; j < BN_GROUP; j++)
-            buffer[j] = -BN_INF_F32;
-        z = to = buffer;
-    }
-    for (int j = 0; j < BN_GROUP; j += VL) {
-        const v x = v_sub(v_load_f32(z + j), v_set1(s->origin));
-
-        v_store_f32(to + j, v_keep(v_above(x, v_set1(s->low)),
-                                   FN(exp)(x, table)));
-    }
-    if (n < BN_GROUP)
-        memcpy(keep, buffer, (size_t)n * sizeof *keep);
+    v_store_f32(e, v_keep(v_above(x, v_set1(s->low)), FN(exp)(x, table)));
+    keep[s->leader_at] = e[0];
 }
 
 /* Sums a span that may be anything. */
-BN_INLINE KERNEL void FN(any_span)(
-    const FN(source) *p, int64_t i, bn_sums *s, const bn_map *map,
-    v_table table, const bn_prefetches *ahead, float *buffer,
-    const int general, const int dot, float *keep, FN(lanes) *lanes)
+BN_INLINE KERNEL void FN(any_span)(const FN(source) *p, int64_t i,
+                                   float *buffer, const FN(pass) *f,
+                                   FN(lanes) *lanes)
 {
     for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP) {
-        const int64_t left = p->n - g, whole = BN_GROUP;
         const float *z = FN(fetch)(p, g, p->leader, buffer);
+        const int64_t left = p->n - g;
+        const int tail = left < BN_GROUP;
+        float *keep = !f->keep ? NULL : tail ? buffer : f->keep + g;
 
-        FN(group_sums)(BNFLOSS_F32, z, 0, s, map, table, general, dot,
-                       keep && z != buffer ? keep + g : NULL, lanes);
-        if (keep && z == buffer)
-            FN(keep_group)((const float *)p->z + g,
-                           left < whole ? left : whole, s, table, keep + g,
-                           buffer);
-        bn_prefetch(ahead, g);
+        FN(group_sums)(BNFLOSS_F32, z, 0, f, keep, lanes);
+        if (keep && tail)
+            memcpy(f->keep + g, buffer, (size_t)left * sizeof *buffer);
+        if (keep && (uint64_t)(p->leader - g) < BN_GROUP)
+            FN(keep_leader)(f->sums, f->table, f->keep);
+        bn_prefetch(f->ahead, g);
     }
 }
 
 /* Sums the block from index i on and, on the way, takes the maximum of the
  * block after it, so that memory is read a block before it is needed. */
-BN_INLINE KERNEL float FN(block)(const FN(source) *p, bn_sums *s,
-                                 const bn_map *map,
-                                 const bn_prefetches *ahead, int64_t i,
-                                 float *buffer, const int general,
-                                 const int dot, float *keep)
+BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
+                                 float *buffer, const FN(pass) *f)
 {
     const int64_t end = p->n - i < BN_BLOCK ? p->n : i + BN_BLOCK;
-    const v_table table = v_table_load(s->table);
+    FN(pass) g = *f;            /* for the kind that keeps nothing */
     FN(top) t;
 
+    g.keep = NULL;
     FN(top_init)(p->type, &t);
     for (; i < end; i += BN_SPAN) {
-        /* beyond the last block, i again: its maximum is no news */
-        const int64_t next = i + BN_BLOCK < p->n ? i + BN_BLOCK : i;
-        const int clean = FN(is_clean)(p, i, p->leader)
-                          && FN(is_clean)(p, next, -BN_SPAN);
+        const int64_t next = i + BN_BLOCK < p->n ? i + BN_BLOCK : -1;
+        const int clean = FN(is_clean)(p, i, BN_SPAN, p->leader)
+            && (next < 0 || FN(is_clean)(p, next, BN_SPAN, -BN_SPAN));
         FN(lanes) lanes;
 
         for (int h = 0; h < BN_LANES / VL; h++)
             lanes.sum[h] = lanes.dot[h] = lanes.count[h] = v_set1(0);
-        if (!clean || (general && p->type != BNFLOSS_F32)) {
-            FN(any_span)(p, i, s, map, table, ahead, buffer, general, dot,
-                         keep, &lanes);
+        if (!clean || (f->general && p->type != BNFLOSS_F32)) {
+            FN(any_span)(p, i, buffer, f, &lanes);
             FN(span_max)(p, i + BN_BLOCK, buffer, &t);
-        } else if (keep && !general)
-            FN(clean_span)(BNFLOSS_F32, p->z, i, next, s, map, table, ahead,
-                           0, dot, keep, &lanes, &t);
-        else if (general || p->type == BNFLOSS_F32)
-            FN(clean_span)(BNFLOSS_F32, p->z, i, next, s, map, table, ahead,
-                           general, dot, NULL, &lanes, &t);
+        } else if (f->keep && !f->general)
+            FN(clean_span)(BNFLOSS_F32, p->z, i, next, f, &lanes, &t);
+        else if (p->type == BNFLOSS_F32)
+            FN(clean_span)(BNFLOSS_F32, p->z, i, next, &g, &lanes, &t);
         else if (p->type == BNFLOSS_BF16)
-            FN(clean_span)(BNFLOSS_BF16, p->z, i, next, s, map, table, ahead,
-                           general, dot, NULL, &lanes, &t);
+            FN(clean_span)(BNFLOSS_BF16, p->z, i, next, &g, &lanes, &t);
         else
-            FN(clean_span)(BNFLOSS_F16, p->z, i, next, s, map, table, ahead,
-                           general, dot, NULL, &lanes, &t);
-        FN(flush)(s, &lanes, general, dot);
+            FN(clean_span)(BNFLOSS_F16, p->z, i, next, &g, &lanes, &t);
+        FN(flush)(f, &lanes);
     }
     return FN(largest)(p->type, &t);
 }
@@ -481,14 +473,21 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
                                 const int dot)
 {
     FN(source) p;
+    FN(pass) f;
     bn_sums s;
-    float buffer[BN_GROUP], top, *keep = c->keep ? c->keep->e : NULL;
+    float buffer[BN_GROUP], top;
 
     p.z = c->z;
     p.type = c->type;
     p.n = c->n;
     p.label = c->label < 0 ? -BN_SPAN : c->label;
     p.leader = -BN_SPAN;
+    f.sums = &s;
+    f.map = map;
+    f.ahead = &c->ahead;
+    f.keep = c->keep ? c->keep->e : NULL;
+    f.general = general;
+    f.dot = dot;
     bn_sums_init(&s, general, dot);
     top = FN(first_max)(&p, buffer);
     for (int64_t i = 0; i < c->n; i += BN_BLOCK) {
@@ -508,11 +507,12 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
         }
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
-        if (keep && !bn_keep_on(c->keep, &s, k, i))
-            keep = NULL;
-        top = FN(block)(&p, &s, map, &c->ahead, i, buffer, general, dot, keep);
+        if (f.keep && !bn_keep_on(c->keep, &s, k, i))
+            f.keep = NULL;
+        f.table = v_table_load(s.table);
+        top = FN(block)(&p, i, buffer, &f);
     }
-    if (keep)
+    if (f.keep)
         c->keep->n = c->n;
     bn_sums_finish(&s, row);
 }
@@ -672,12 +672,10 @@ BN_INLINE KERNEL void FN(any_gradients)(const bn_chunk *c, int64_t i,
                                         const bn_map *map, v_table table,
                                         const int general)
 {
-    float z[BN_GROUP], g[BN_GROUP];
+    const FN(source) s = { c->z, c->type, i + n, -BN_SPAN, -BN_SPAN };
+    float buffer[BN_GROUP], g[BN_GROUP];
+    const float *z = FN(fetch)(&s, i, -BN_SPAN, buffer);
 
-    if (n == BN_GROUP)
-        FN(widen)(c->type, c->z, i, z);
-    else
-        FN(widen_tail)(c->type, c->z, i, n, z);
     FN(group_gradient)(BNFLOSS_F32, z, 0, BNFLOSS_F32, g, 0, k, map, table,
                        general);
     FN(narrow)(c->grad_type, c->grad, i, n, k->accumulate, g);

@@ -85,12 +85,25 @@ BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
 
 /* ---- The maximum, and who is left out of it ----------------------------- */
 
-/* 1 at [BN_GROUP], 0 around it: for row.h's hide(). */
+/* For row.h's patch(): 1 at [BN_GROUP] alone, and 1 before it. */
 static const float bn_one_hot[2 * BN_GROUP] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
 };
+static const float bn_shown[2 * BN_GROUP] = {
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+};
+
+/* The 64 of these whose [BN_GROUP] comes to stand at index `at`. */
+static const float *bn_marks(const float *marks, int64_t at)
+{
+    const int64_t none = BN_GROUP;
+
+    return marks + none - (at >= 0 && at < none ? at : none);
+}
 
 /* The largest of sixteen lanes. */
 static float bn_largest(const float *lane)
@@ -191,14 +204,21 @@ static float bn_low(int32_t k)
     return (float)((k - 125.5) * 0x1.62e42fefa39efp-1);
 }
 
+/* Piecemeal: compilers make of 128 bytes at once a slow instruction. */
+static void bn_clear_lanes(double lane[BN_LANES])
+{
+    for (int i = 0; i < BN_LANES; i += 4)
+        memset(lane + i, 0, 4 * sizeof *lane);
+}
+
 static void bn_sums_ref(bn_sums *s, double c)
 {
     s->c = c;
     s->ref = s->origin != 0 ? 0 : (float)c;
     if (s->dot)
-        memset(s->dots, 0, sizeof s->dots);
+        bn_clear_lanes(s->dots);
     if (s->general)
-        memset(s->shift, 0, sizeof s->shift);
+        bn_clear_lanes(s->shift);
 }
 
 /* Empty lanes, for a largest z' of c. */
@@ -211,9 +231,9 @@ static void bn_sums_reference(bn_sums *s, double c, float origin)
     s->low = bn_low(s->k);
     s->bare = origin != 0 ? BN_INF_F32 : s->low;
     bn_table_for_sum(s->table, s->k);
-    memset(s->sum, 0, sizeof s->sum);
+    bn_clear_lanes(s->sum);
     if (s->general)
-        memset(s->finite, 0, sizeof s->finite);
+        bn_clear_lanes(s->finite);
     bn_sums_ref(s, c);
 }
 
