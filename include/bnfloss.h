@@ -150,7 +150,9 @@ typedef enum bnfloss_layout_flag {
  *     z' = logit_scale * z                             without
  *
  * -inf stays -inf: a masked token has p = 0 and, unless it is the label, a
- * gradient of exactly 0. A z' beyond the range of a float counts as infinite.
+ * gradient of exactly 0. A z' beyond the range of a float counts as infinite,
+ * and with smoothing, or where the mean is taken, so does one that is further
+ * than that below the row's largest.
  * label_smoothing (ls) and z_loss (zeta) belong to SFT and are an error with
  * any other loss. They make a row's value and gradient
  *
@@ -168,7 +170,7 @@ typedef struct bnfloss_layout {
     uint32_t grad_type;       /* bnfloss_type; default f32 */
     uint32_t label_type;      /* bnfloss_label_type; default i32 */
     uint32_t flags;           /* bnfloss_layout_flag, or'ed */
-    float logit_scale;        /* > 0; 0 means 1 */
+    float logit_scale;        /* > 0, at most 2^127; 0 means 1 */
     float softcap;            /* 0 .. 65536; 0 means none. logit_scale / softcap
                                  must be a normal float */
     float label_smoothing;    /* 0 .. 1 */
@@ -561,9 +563,9 @@ typedef struct bnfloss_result {
 /* Reads the rows row_begin .. row_end - 1 of logits (N,V) once and fills
  * their states. labels (N) and state (N) are indexed by row, so that several
  * threads may work on one batch. A row with a negative label is not read.
- * outputs may be NULL; entropy and rest imply the ENTROPY sum. result may be
- * NULL; it gets where, tokens and nan_rows of these rows. Two logits buffers
- * are two calls into one state array.
+ * outputs may be NULL; entropy and rest imply the ENTROPY sum, log_square that
+ * of SQUARES. result may be NULL; it gets where, tokens and nan_rows of these
+ * rows. Two logits buffers are two calls into one state array.
  * Errors: the layout's, E_LABEL (row), E_SHAPE for a bad range, E_OPTION for
  * outputs of a slice, whose rows are not whole yet. */
 BNFLOSS_API bnfloss_status bnfloss_forward(
@@ -585,7 +587,7 @@ BNFLOSS_API bnfloss_status bnfloss_row_merge(
     int64_t rows, bnfloss_row *into, const bnfloss_row *from,
     bnfloss_result *result);
 
-/* The first group of outputs (logp, rest, entropy, argmax) from states, for
+/* The first group of outputs (logp .. argmax) from states, for
  * those who merged them. Errors: E_STATE (row) where the label has not been
  * seen, or where rest or entropy is asked for and ENTROPY was not taken, or
  * log_square and SQUARES was not. */
@@ -596,7 +598,8 @@ BNFLOSS_API bnfloss_status bnfloss_row_outputs(
 enum { BNFLOSS_CHUNK = 16384 }; /* logits that are summed as one unit */
 
 /* The loss of N rows and each row's dlogp (N), which may be NULL. Two doors:
- * - state (N) given: exact. logp and rest must be NULL.
+ * - state (N) given: exact. logp and rest must be NULL. BNF's loss (not its
+ *   gradient) needs the ENTROPY sum, or is NaN; WPO's needs SQUARES.
  * - state NULL: logp (N) from elsewhere, a GPU say; up to 2^-6 above 0 is
  *   taken as 0, NaN makes a NaN row. Rows to ignore have row_weight 0. rest
  *   may be NULL; then BNF's loss (not its gradient) is NaN.

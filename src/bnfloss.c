@@ -12,8 +12,8 @@
 #include "core.h"           /* the types that the floors share */
 
 /* floor 1: log-probabilities in, loss and dlogp out */
-#include "losses/real.h"    /* the number type and its few functions */
 #include "losses/maths.c"   /* exp, expm1, log, log1p, tanh in double */
+#include "losses/real.h"    /* the number type and its few functions */
 #include "losses/softmax.h" /* what one token's softmax has to say */
 #include "losses/sft.h"
 #include "losses/bnf.h"

@@ -7,7 +7,8 @@
  *
  * clang cannot take back all of -ffast-math: with -ffinite-math-only it marks
  * parameters and calls as never NaN, and no pragma reaches those. Nor does one
- * reach -ffp-contract=fast where the CPU has FMA, which no macro tells of.
+ * reach -ffp-contract=fast where the CPU has FMA, -fno-honor-nans or
+ * -fno-honor-infinities alone, which no macro tells of.
  *
  * Nor can anything here make a compiler round floats to floats that computes
  * them with more digits: on a 32-bit x86 without SSE, or on s390 with
@@ -16,6 +17,7 @@
     && (__FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2)
 #error "floats must be floats: -msse2 -mfpmath=sse, or -fexcess-precision=fast"
 #endif
+typedef char bn_constants_are_doubles[sizeof 1.0 == sizeof(double) ? 1 : -1];
 #if defined(__clang__)
 #if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__
 #error "clang cannot undo -ffast-math here: add -fno-fast-math -ffp-contract=off"

@@ -202,6 +202,7 @@ DEFECT(divisor_value_0, a->spec->divisor_value = 0)
 DEFECT(loss_scale_0, a->spec->loss_scale = 0)
 DEFECT(loss_scale_over, a->spec->loss_scale = 1e300;
        a->spec->divisor_value = 1e-300)
+DEFECT(scale_above, a->layout->logit_scale = 0x1.000002p127f)
 DEFECT(softcap_above, a->layout->softcap = 65537)
 DEFECT(inner_above, a->layout->softcap = 1e-30f;
        a->layout->logit_scale = 1e30f)
@@ -428,6 +429,7 @@ static const defect defects[] = {
     { "E77", LOSS, ALL, BNFLOSS_E_WEIGHT, 2, weight_minus_inf },
 
     NUMBER_DEFECTS("E79", LAYOUT, ALL, scale),
+    { "E79", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, scale_above },
     NUMBER_DEFECTS("E80", LAYOUT, ALL, softcap),
     { "E80", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, softcap_above },
     { "E81", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, inner_above },

@@ -785,6 +785,26 @@ static void overlaps(uint32_t kind, int loss)
     }
 }
 
+/* The specs after the first are read when the first loss has been written. */
+static void overlapped_specs(void)
+{
+    static fam_block before;
+
+    edge("E254");
+    for (int loss = 0; loss < 2; loss++) {
+        make_sound(BNFLOSS_SFT, 0);
+        fam_also(1, BNFLOSS_SFT, 2);
+        fam.out.seq_loss = (double *)(void *)&fam.spec[1].weight
+                           - (FAM_S - 1);
+        fam.out.seq_logp = NULL;
+        memcpy(&before, &fam, sizeof fam);
+        CHECK((loss ? fam_logps() : fam_run(fam.grad, 1))
+              == BNFLOSS_E_OVERLAP, "seq_loss on the second spec");
+        before.result.where = fam.result.where;
+        CHECK(memcmp(&before, &fam, sizeof fam) == 0, "it was written");
+    }
+}
+
 /* ---- Work of several losses --------------------------------------------- */
 
 /* Exactly the bytes that are asked for, at every address: an even number of
@@ -1289,6 +1309,81 @@ static void value_mixes(void)
           was.result.loss);
 }
 
+/* Of no rows too every loss says what it is. */
+static void value_empty_mix(void)
+{
+    edge("E255");
+    for (int loss = 0; loss < 2; loss++) {
+        double each[3] = { -1, -1, -1 };
+        bnfloss_outputs out = { .struct_size = sizeof out,
+                                .spec_loss = each };
+        bnfloss_status status;
+
+        make_sound(BNFLOSS_SFT, 0);
+        fam_also(1, BNFLOSS_SFT, 2);
+        fam_also(2, BNFLOSS_SFT, 3);
+        fam.layout.rows = 0;
+        status = loss ? bnfloss_loss(fam.spec, NULL, 0, NULL, NULL, NULL,
+                                     NULL, &out, NULL, 0, &fam.result)
+                      : bnfloss_run(&fam.layout, fam.spec, NULL, NULL, NULL,
+                                    NULL, &out, NULL, 0, 1, &fam.result);
+        CHECK(status == BNFLOSS_OK && each[0] == 0 && each[1] == 0
+              && each[2] == 0, "no rows: %g %g %g", each[0], each[1],
+              each[2]);
+    }
+}
+
+/* A penalty of 0 leaves ORPO's likelihood, whatever the odds. */
+static void value_orpo_alone(void)
+{
+    static const float logp[] = { -1, 0 };
+    static const int64_t start[] = { 0, 1, 2 };
+    bnfloss_inputs in = { .struct_size = sizeof in, .sequences = 2,
+                          .seq_start = start,
+                          .pairing = BNFLOSS_PAIRS_ADJACENT };
+    bnfloss_result r = { .struct_size = sizeof r };
+    bnfloss_spec s;
+    float dlogp[2];
+
+    edge("E256");
+    bnfloss_spec_init(&s, BNFLOSS_ORPO);
+    s.penalty = 0;
+    CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, NULL, fam.work,
+                       sizeof fam.work, &r) == BNFLOSS_OK && r.loss == 1
+          && dlogp[0] == -1 && dlogp[1] == 0, "loss %g, dlogp %g %g", r.loss,
+          (double)dlogp[0], (double)dlogp[1]);
+}
+
+/* log_square where 2 z' would leave the range of a float. */
+static void value_far_squares(void)
+{
+    static const float far[][4] = {
+        { -FLOAT_MAX, -FLOAT_MAX, -FLOAT_MAX, -FLOAT_MAX },
+        { 2e38f, 2e38f, 0, -1 }, { -2e38f, -2e38f, -2e38f, -3e38f },
+        { 1e38f, 1e38f, 1e38f, 1e38f },
+        { 3e38f, -3e38f, 0, -HUGE_VALF }
+    };
+    static const int even[] = { 4, 2, 3, 4, 1 };    /* as large as the first */
+
+    edge("E253");
+    for (int i = 0; i < 5; i++) {
+        for (int32_t label = 0; label < 3; label++) {
+            const double want = -log((double)even[i]);
+            bnfloss_layout w = { .struct_size = sizeof w, .rows = 1,
+                                 .vocab = 4 };
+            float square = 9;
+            bnfloss_outputs out = { .struct_size = sizeof out,
+                                    .log_square = &square };
+            bnfloss_row x;
+
+            CHECK(bnfloss_forward(&w, far[i], &label, 0, 1, &x, &out, NULL)
+                  == BNFLOSS_OK && fabs((double)square - want)
+                  <= 2 * U * fabs(want), "row %d: %g, not %g", i,
+                  (double)square, want);
+        }
+    }
+}
+
 /* CHOSEN_ONLY is the others' rows ignored. */
 /* Log-probabilities next to 0 keep their digits in the sums of AOT, which
  * sorts what DPO takes as it comes: one pair is the same to both. */
@@ -1638,18 +1733,44 @@ static void ginis(void)
 
     edge("E242");
     CHECK(gini_of(none, 3) == 0, "shifts of 0: %g", gini_of(none, 3));
-    CHECK(fabs(gini_of(equal, 3)) <= 1e-15, "equal shifts: %g",
+    CHECK(gini_of(equal, 3) == 0, "equal shifts: %g",
           gini_of(equal, 3));
-    CHECK(fabs(gini_of(tenth, 3)) <= 1e-15, "equal shifts: %g",
+    CHECK(gini_of(tenth, 3) == 0, "equal shifts: %g",
           gini_of(tenth, 3));
     CHECK(fabs(gini_of(one, 3) - 2 / 3.0) <= 1e-15, "one of three: %g",
           gini_of(one, 3));
     CHECK(fabs(gini_of(rising, 3) - 2 / 9.0) <= 1e-15, "1, 2, 3: %g",
           gini_of(rising, 3));
-    CHECK(fabs(gini_of(alone, 1)) <= 1e-15, "one token: %g",
+    CHECK(gini_of(alone, 1) == 0, "one token: %g",
           gini_of(alone, 1));
     CHECK(fabs(gini_of(huge, 3) - 1 / 3.0) <= 1e-15, "two of three: %g",
           gini_of(huge, 3));
+}
+
+/* However many: the two sums of the definition need not round alike. */
+static void many_equal(void)
+{
+    enum { MOST = 64 };
+    static const float up[] = { 0.1f, 0 }, flat[] = { 0, 0 };
+    static const int32_t label = 0;
+    static bnfloss_row x[MOST], y[MOST];
+    const bnfloss_layout w = { .struct_size = sizeof w, .rows = 1,
+                               .vocab = 2 };
+
+    for (int n = 1; n <= MOST; n++) {
+        const int64_t start[] = { 0, n };
+        const int8_t side = 1;
+        const bnfloss_inputs in = { .struct_size = sizeof in, .sequences = 1,
+                                    .seq_start = start, .side = &side };
+        double work[MOST];
+
+        bnfloss_forward(&w, up, &label, 0, 1, x + n - 1, NULL, NULL);
+        bnfloss_forward(&w, flat, &label, 0, 1, y + n - 1, NULL, NULL);
+        CHECK(bnfloss_measure_shifts(&in, n, x, y, work, sizeof work, &shifts)
+              == BNFLOSS_OK && shifts.logp_gini_chosen == 0
+              && shifts.logit_gini_chosen == 0, "%d equal shifts: %g %g", n,
+              shifts.logp_gini_chosen, shifts.logit_gini_chosen);
+    }
 }
 
 static void shift_nothing(void)
@@ -1787,6 +1908,7 @@ int main(void)
         value_nan_order();
         value_masks();
         value_mixes();
+        value_far_squares();
         value_next_to_0();
         value_chosen_only();
         row_sums();
@@ -1795,8 +1917,12 @@ int main(void)
         shift_nothing();
         shift_slices();
     }
+    overlapped_specs();
+    value_empty_mix();
+    value_orpo_alone();
     shift_errors();
     ginis();
+    many_equal();
     check_ids();
     return test_end();
 }

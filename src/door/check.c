@@ -94,7 +94,7 @@ static bnfloss_status bn_check_layout(const bnfloss_layout *from, bn_view *w)
         || l.flags & ~(uint32_t)(BNFLOSS_ACCUMULATE | BNFLOSS_ENTROPY
                                  | BNFLOSS_MEAN | BNFLOSS_SQUARES))
         return BNFLOSS_E_ENUM;
-    if (!(l.logit_scale >= 0 && l.logit_scale <= BN_MAX_F32)
+    if (!(l.logit_scale >= 0 && l.logit_scale <= 0x1p127f)
         || !(l.softcap >= 0 && l.softcap <= BN_FAR)
         || !(l.label_smoothing >= 0 && l.label_smoothing <= 1)
         || !(l.z_loss >= 0 && l.z_loss <= BN_MAX_F32))
@@ -299,6 +299,14 @@ static void bn_span_loss_outputs(bn_spans *s, const bnfloss_outputs *out,
                 BN_WRITE);
     bn_span_add(s, out->distance_grad, b->S, 4, BN_WRITE);
     bn_span_add(s, out->spec_loss, 1 + (int64_t)b->spec->also, 8, BN_WRITE);
+}
+
+/* All specs of a call: those after the first are read once more, late. */
+static void bn_span_specs(bn_spans *s, const bnfloss_spec *first,
+                          uint32_t also)
+{
+    bn_span_add(s, first, (1 + (int64_t)also) * first->struct_size, 1,
+                BN_READ);
 }
 
 static void bn_span_inputs(bn_spans *s, const bn_batch *b)

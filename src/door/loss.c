@@ -181,6 +181,7 @@ BN_NOINLINE static bnfloss_status bn_check_loss(
     bytes = bn_work_bytes(NULL, b->spec, rows, b->S);
     BN_TRY(bn_check_work(work, work_bytes, bytes));
     memset(&spans, 0, sizeof spans);
+    bn_span_specs(&spans, c->specs, c->spec.also);
     bn_span_inputs(&spans, b);
     bn_span_states(&spans, state, rows, BN_READ);
     bn_span_add(&spans, logp, rows, 4, BN_READ);
@@ -194,7 +195,7 @@ BN_NOINLINE static bnfloss_status bn_check_loss(
 }
 
 /* The parts of the work buffer that every call with a loss has. */
-static void bn_take_work(bn_loss_call *c, unsigned char **part)
+static void bn_batch_place(bn_loss_call *c, unsigned char **part)
 {
     bn_batch *b = &c->batch;
 
@@ -265,7 +266,7 @@ static void bn_loss_all(bn_loss_call *c, bnfloss_result *r)
 
     if (c->out.spec_loss)
         c->out.spec_loss[0] = bn_canonical(loss);
-    if (!c->mixed)
+    if (!also)
         return;
     memset(&others, 0, sizeof others);
     for (int64_t i = 0; i < c->batch.N; i++)
@@ -310,7 +311,7 @@ BN_NOINLINE static bnfloss_status bn_do_loss(
     BN_TRY(bn_check_loss(&c, spec, inputs, rows, state, logp, rest, dlogp,
                          outputs, work, work_bytes, result, &r->where));
     part = bn_work_begin(work);
-    bn_take_work(&c, &part);
+    bn_batch_place(&c, &part);
     bn_loss_all(&c, r);
     bn_loss_dlogp(&c, dlogp);
     bn_loss_dlogp(&c, c.out.dlogp);
@@ -375,6 +376,7 @@ BN_NOINLINE static bnfloss_status bn_check_run(
     memset(&spans, 0, sizeof spans);
     BN_TRY(bn_check_grad(&spans, w, logits, grad, 0, w->rows));
     bn_span_labels(&spans, w, labels, 0, w->rows);
+    bn_span_specs(&spans, c->loss.specs, c->loss.spec.also);
     bn_span_inputs(&spans, b);
     bn_span_add(&spans, work, (int64_t)bytes, 1, BN_WRITE);
     bn_span_row_outputs(&spans, &c->loss.out, 0, w->rows);
@@ -397,7 +399,7 @@ static void bn_run(bn_run_call *c, bn_job *job, int32_t threads,
     bn_batch *b = &c->loss.batch;
     double loss;
 
-    job->later = c->loss.mixed != NULL;
+    job->later = c->loss.spec.also > 0;
     if (!job->later)            /* CHOSEN_ONLY is not for the other losses */
         bn_batch_counts(b);
     bn_sweep_forward(job, threads, fused);
@@ -438,9 +440,9 @@ BN_NOINLINE static bnfloss_status bn_do_run(
     c.view.squares |= c.loss.uses.squares || c.loss.out.log_square;
     memset(&job, 0, sizeof job);
     part = bn_work_begin(work);
-    bn_take_work(&c.loss, &part);
-    job.chunk = (bnfloss_row *)bn_work_take(&part, bn_chunks(&c.view),
-                                            sizeof(bnfloss_row));
+    bn_batch_place(&c.loss, &part);
+    job.chunk = (bnfloss_row *)bn_work_take(
+        &part, b->N > 0 ? bn_chunks(&c.view) : 0, sizeof(bnfloss_row));
     if (!bn_is_fused(&c.loss.spec))
         job.state = (bnfloss_row *)bn_work_take(&part, b->N,
                                                 sizeof(bnfloss_row));

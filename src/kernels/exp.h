@@ -16,7 +16,8 @@
  * 2^-4, hence exact. What LN2_8 itself lacks is 2.4e-10; the reference that
  * sums.c chooses counts in the same units, so what is left of it grows with
  * the distance from the reference alone: 0.05 u |x - c|, on a term that has
- * shrunk by e^-|x - c|. This holds for |x| < 2^17; the caller moves larger
+ * shrunk by e^-|x - c|. N may be off by one where |x| is large: up to 2^16 |r|
+ * stays below 0.0441, which is ln 2 / 16 and a 50th. The caller moves larger
  * logits to an origin near the maximum first.
  *
  * Constants by tests/recipes/exp_constants.py. Relative error, in u = 2^-24:

@@ -83,13 +83,13 @@ KERNEL static void FN(patch)(const FN(source) *s, int64_t i, int64_t leader,
     const float *b = bn_marks(bn_one_hot, leader - i);
     const float *c = bn_marks(bn_shown, s->n - i);
     const void *z = (const char *)s->z + (size_t)i * size;
-    float raw[BN_GROUP];
+    bn_raw raw;
 
     if (s->n - i < BN_GROUP) {
         for (int j = 0; j < BN_GROUP; j += VL)
-            v_store_f32(raw + j, v_set1(0));
-        memcpy(raw, z, (size_t)(s->n - i) * size);
-        z = raw;
+            v_store_f32(raw.f32 + j, v_set1(0));
+        memcpy(&raw, z, (size_t)(s->n - i) * size);
+        z = &raw;
     }
     for (int j = 0; j < BN_GROUP; j += VL) {
         const v marks = v_add(v_load_f32(a + j), v_load_f32(b + j));
@@ -621,21 +621,21 @@ KERNEL static void FN(narrow)(uint32_t type, void *grad, int64_t i, int64_t n,
 {
     const size_t size = bn_type_size(type);
     char *at = (char *)grad + (size_t)i * size;
-    float raw[BN_GROUP];
+    bn_raw raw;
 
-    memset(raw, 0, sizeof raw);
+    memset(&raw, 0, sizeof raw);
     if (accumulate)
-        memcpy(raw, at, (size_t)n * size);
+        memcpy(&raw, at, (size_t)n * size);
     for (int j = 0; j < BN_GROUP; j += VL) {
         v x = v_load_f32(group + j);
 
         if (accumulate) {
-            x = v_add(FN(read)(type, raw, j), x);
+            x = v_add(FN(read_any)(type, &raw, j), x);
             x = v_select(v_above(x, v_set1(BN_INF_F32)), v_set1(BN_NAN_F32), x);
         }
-        FN(write)(type, raw, j, x);
+        FN(write)(type, &raw, j, x);
     }
-    memcpy(at, raw, (size_t)n * size);
+    memcpy(at, &raw, (size_t)n * size);
 }
 
 /* Whole groups from index i on, past the caches: the line at grad + i begins

@@ -11,7 +11,8 @@ enum { BN_LANES = 16, BN_GROUP = 64, BN_SPAN = 256, BN_BLOCK = 2048 };
 /* ln 2 as the kernels' range reduction has it, for their references. */
 #define BN_LN2_F32 0x1.62e430p-1
 
-/* Beyond this magnitude the exponential's range reduction is not exact. */
+/* Beyond this magnitude the exponential's N may be off by one, and its r out of
+ * the cubic's range. */
 #define BN_FAR 65536.0f
 
 /* How far a leader may rise above what the sums are relative to: a sum of
@@ -21,6 +22,7 @@ enum { BN_LANES = 16, BN_GROUP = 64, BN_SPAN = 256, BN_BLOCK = 2048 };
 /* What happens to a logit before the softmax: z' of bnfloss.h. */
 typedef struct bn_map {
     float scale, softcap, inner;    /* inner = scale / softcap */
+    double limit;                   /* from here on z' is infinite */
     uint32_t unit[8];               /* exponential's table for tanh */
 } bn_map;
 
@@ -37,7 +39,7 @@ static double bn_map_value(const bn_map *map, float z)
 
     if (map->softcap > 0 && bn_is_finite((double)z))
         return map->softcap * bn_tanh(x / map->softcap);
-    return bn_is_finite((double)(float)x) ? x : (double)(float)x;
+    return x >= map->limit ? BN_INF : x <= -map->limit ? -BN_INF : x;
 }
 
 /* dz'/dz */
@@ -84,6 +86,12 @@ BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
 }
 
 /* ---- The maximum, and who is left out of it ----------------------------- */
+
+/* A group of any type. */
+typedef union bn_raw {
+    float f32[BN_GROUP];
+    uint16_t x16[BN_GROUP];
+} bn_raw;
 
 /* For row.h's patch(): 1 at [BN_GROUP] alone, and 1 before it. */
 static const float bn_one_hot[2 * BN_GROUP] = {
@@ -185,7 +193,8 @@ typedef struct bn_sums {
 } bn_sums;
 
 /* The z to subtract from every logit, where z' = x is the largest. A softcap
- * is at most BN_FAR and never needs one. */
+ * is at most BN_FAR and needs none, nor does twice that, for sums of squares,
+ * whose bound counts the softcap. */
 static float bn_origin(const bn_map *map, double x, float z)
 {
     return map->softcap == 0 && (map->scale != 1 || x > BN_FAR || x < -BN_FAR)

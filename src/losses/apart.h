@@ -81,6 +81,7 @@ static real bn_orpo(const bn_numbers *k, const bn_response *w,
     const real e = down * qx + up * qw;
 
     *dw = -k->penalty * (up / e) / w->n;
-    *dx = k->penalty * (up / e) * (qw / qx) / x->n;
-    return k->penalty * bn_softplus(t + bn_log1mexp(mw) - bn_log1mexp(mx));
+    *dx = bn_times(k->penalty * (up / e), qw / qx) / x->n;
+    return bn_times(k->penalty,
+                    bn_softplus(t + bn_log1mexp(mw) - bn_log1mexp(mx)));
 }

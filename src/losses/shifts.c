@@ -36,7 +36,7 @@ static void bn_sort(double *x, int64_t n)
 }
 
 /* Gini of s_(1) <= .. <= s_(n), all >= 0: 2 sum_i i s_(i) / (n sum s)
- * - (n+1)/n; 0 if all are 0. */
+ * - (n+1)/n; 0, without a rounding, if all are equal. */
 static double bn_gini(double *s, int64_t n)
 {
     bn_total sum = { 0, 0 }, ranked = { 0, 0 };
@@ -45,12 +45,12 @@ static double bn_gini(double *s, int64_t n)
         if (!bn_is_finite(s[i]))
             return BN_NAN;
     bn_sort(s, n);
+    if (n == 0 || s[0] == s[n - 1])
+        return 0;
     for (int64_t i = 0; i < n; i++) {
         bn_add(&sum, s[i]);
         bn_add(&ranked, (double)(i + 1) * s[i]);
     }
-    if (bn_total_of(&sum) == 0)
-        return 0;
     return 2 * bn_total_of(&ranked) / ((double)n * bn_total_of(&sum))
            - (double)(n + 1) / (double)n;
 }

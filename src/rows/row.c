@@ -18,6 +18,7 @@ static bn_map bn_map_of(const bn_view *w)
 
     map.scale = w->scale;
     map.softcap = w->softcap;
+    map.limit = 0x1.ffffffp127;         /* rounds to an infinite float */
     map.inner = w->softcap > 0 ? bn_inner(w->scale, w->softcap) : 0;
     bn_table_for_sum(map.unit, 0);
     return map;
@@ -44,6 +45,7 @@ static bn_sweep bn_sweep_with(const bn_view *w, const bn_kernels *k)
     s.twice = s.map;
     s.twice.scale *= 2;
     s.twice.softcap *= 2;
+    s.twice.limit *= 2;
     s.general = !bn_map_is_plain(&s.map) || w->smoothing > 0;
     s.forward = k->forward[s.general || w->mean ? BN_GENERAL
                            : w->entropy ? BN_DOT : BN_PLAIN];
@@ -284,7 +286,7 @@ static void bn_row_next(const bn_sweep *s, const void *row, int64_t label,
         return;
     }
     keep.e = kept->e + c;
-    keep.n = 0;
+    keep.n = keep.k = 0;
     bn_row_chunk(s, row, label, c, x, &keep);
     kept->columns += keep.n;
     kept->k[i] = keep.k;
@@ -405,18 +407,18 @@ static void bn_row_plan_make(const bn_sweep *s, const bnfloss_row *x,
 
 /* A column whose gradient is known in double: what has to be read before the
  * sweep, which may be in place, and written after it. */
-typedef struct bn_alone {
+typedef struct bn_single {
     int64_t at;                 /* -1: not among these columns */
     double slope;
     float old;
-} bn_alone;
+} bn_single;
 
-static bn_alone bn_alone_read(const bn_sweep *s, const void *row,
-                              const void *grad, int64_t at, int64_t from,
-                              int64_t to)
+static bn_single bn_single_read(const bn_sweep *s, const void *row,
+                                const void *grad, int64_t at, int64_t from,
+                                int64_t to)
 {
     const bn_view *w = s->view;
-    bn_alone a = { -1, 1, 0 };
+    bn_single a = { -1, 1, 0 };
 
     if (at < from || at >= to)
         return a;
@@ -427,8 +429,8 @@ static bn_alone bn_alone_read(const bn_sweep *s, const void *row,
     return a;
 }
 
-static void bn_alone_write(const bn_sweep *s, const bn_alone *a, double value,
-                           void *grad)
+static void bn_single_write(const bn_sweep *s, const bn_single *a,
+                            double value, void *grad)
 {
     const bn_view *w = s->view;
     float g = (float)(value * a->slope);
@@ -476,7 +478,7 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
 {
     const bn_view *w = s->view;
     const int64_t done = kept ? kept->columns : from;
-    bn_alone label, leader;
+    bn_single label, leader;
     bn_chunk chunk;
 
     if (plan->filled) {
@@ -485,9 +487,10 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
                     plan->fill);
         return;
     }
-    label = bn_alone_read(s, row, grad, x->label_id - w->vocab_begin, from, to);
-    leader = bn_alone_read(s, row, grad, x->leader_id - w->vocab_begin, from,
+    label = bn_single_read(s, row, grad, x->label_id - w->vocab_begin, from,
                            to);
+    leader = bn_single_read(s, row, grad, x->leader_id - w->vocab_begin, from,
+                            to);
     if (kept)
         bn_row_finish(s, plan, row, kept);
     if (done < to) {
@@ -502,8 +505,8 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
         chunk.ahead = bn_ahead_of(w, row, done);
         s->backward[s->general](&chunk, &plan->k, &s->map);
     }
-    bn_alone_write(s, &leader, plan->leader, grad);
-    bn_alone_write(s, &label, plan->label, grad);
+    bn_single_write(s, &leader, plan->leader, grad);
+    bn_single_write(s, &label, plan->label, grad);
 }
 
 /* The columns beyond the vocabulary that the caller wants to be 0. */

@@ -122,10 +122,13 @@ static void bn_task_fused(void *job, int64_t i)
     const void *row = bn_logits_row(j, i);
     void *grad = bn_grad_row(j, i);
     bnfloss_row x;
-    bn_kept kept, *keep = bn_keeps(&j->sweep, row, grad) ? &kept : NULL;
+    bn_kept kept, *keep = NULL;
 
-    kept.e = (float *)grad;
-    kept.columns = 0;
+    if (bn_keeps(&j->sweep, row, grad)) {
+        kept.e = (float *)grad;
+        kept.columns = 0;
+        keep = &kept;
+    }
     bn_read_row(j, i, &x, keep);
     bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i), row, grad, keep);
 }
