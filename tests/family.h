@@ -233,8 +233,7 @@ static inline void fam_outputs(void)
 {
     bnfloss_outputs *o = &fam.out;
 
-    memset(o, 0, sizeof *o);
-    o->struct_size = sizeof *o;
+    EMPTY(*o);
     o->logp = fam.logp;
     o->rest = fam.rest;
     o->entropy = fam.entropy;
@@ -320,16 +319,14 @@ static inline void fam_make(uint32_t kind, uint64_t seed, int full)
     rng r = { seed };
 
     memset(&fam, 0xA5, sizeof fam);
-    memset(l, 0, sizeof *l);
-    l->struct_size = sizeof *l;
+    EMPTY(*l);
     l->rows = FAM_N;
     l->vocab = FAM_V;
     l->logits_stride = FAM_STRIDE;
     l->grad_stride = FAM_GRAD_STRIDE;
     for (int k = 0; k < FAM_SPECS; k++)
         bnfloss_spec_init(fam.spec + k, kind);
-    memset(&fam.in, 0, sizeof fam.in);
-    fam.in.struct_size = sizeof fam.in;
+    EMPTY(fam.in);
     fam.in.sequences = FAM_S;
     memcpy(fam.start, start, sizeof start);
     fam.in.seq_start = fam.start;

@@ -12,6 +12,7 @@
 #include "test.h"
 
 #include <math.h>
+#include <stddef.h>
 
 /* The tests' own arithmetic is IEEE too, whatever flags they are built with. */
 #include "../src/precise.h"
@@ -19,6 +20,15 @@
 enum {
     FIX_N = 12, FIX_V = 70, FIX_S = 4, FIX_IGNORED = 4, FIX_WEIGHTLESS = 7,
     FIX_STRIDE = 75, FIX_GRAD_STRIDE = 78, FIX_WORK = 8192, FIX_ROOM = 64
+};
+
+/* What this machine wants of an address: of a pointer, which structs that are
+ * only read need too; and of a number of 8 bytes, 4 on i386. */
+struct fix_pointer { char c; void *x; };
+struct fix_number { char c; int64_t x; };
+enum {
+    FIX_ALIGN_POINTER = offsetof(struct fix_pointer, x),
+    FIX_ALIGN_NUMBER = offsetof(struct fix_number, x)
 };
 
 #define U 0x1p-24                   /* half an ulp of 1.0f */

@@ -81,6 +81,9 @@ static inline int test_finish(const char *file)
 
 #define test_end() test_finish(__FILE__)
 
+/* An empty struct of the API: zeros, padding included, and its own size. */
+#define EMPTY(s) (memset(&(s), 0, sizeof(s)), (s).struct_size = sizeof(s))
+
 /* ---- Random numbers: splitmix64, so that any seed will do --------------- */
 
 typedef struct rng { uint64_t state; } rng;

@@ -154,8 +154,7 @@ static void batch_inputs(batch *b, rng *r)
         alone |= !bn_has_pairs(loss);
         wpo |= (b->spec[k].flags & BNFLOSS_WPO) != 0;
     }
-    memset(in, 0, sizeof *in);
-    in->struct_size = sizeof *in;
+    EMPTY(*in);
     in->pairing = rng_next(r) & 1 ? BNFLOSS_PAIRS_ADJACENT
                                   : BNFLOSS_PAIRS_HALVES;
     in->sequences = b->S;
@@ -555,9 +554,8 @@ static bnfloss_status call(const batch *b, reply *a)
     bnfloss_outputs out;
 
     memset(a, 0, sizeof *a);
-    memset(&out, 0, sizeof out);
+    EMPTY(out);
     a->result.struct_size = sizeof a->result;
-    out.struct_size = sizeof out;
     out.spec_loss = a->spec_loss;
     out.seq_loss = a->seq_loss;
     out.distance_grad = a->distance;
@@ -706,10 +704,8 @@ static double single_call(const single *q, const bnfloss_spec *also, int side,
     const uint8_t mask[] = { 0, 0 };
     bnfloss_status status;
 
-    memset(&in, 0, sizeof in);
-    memset(&out, 0, sizeof out);
-    in.struct_size = sizeof in;
-    out.struct_size = sizeof out;
+    EMPTY(in);
+    EMPTY(out);
     result.struct_size = sizeof result;
     out.spec_loss = spec_loss;
     in.sequences = pair ? 2 : 1;

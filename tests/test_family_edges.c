@@ -516,9 +516,8 @@ static void given_inputs(uint32_t kind)
         else
             refused(inputs[x].name, ALL, BNFLOSS_E_OPTION, -1);
         edge("E206");
-        if (inputs[x].elem == 1)
-            continue;
-        for (size_t off = 1; off < inputs[x].elem; off++) {
+        for (size_t off = 1; off < inputs[x].elem && off < FIX_ALIGN_NUMBER;
+             off++) {
             set_input(inputs + x, (char *)inputs[x].array + off);
             refused(inputs[x].name, ALL, BNFLOSS_E_ALIGN, -1);
         }
@@ -1524,7 +1523,8 @@ static void shifts_refused(const char *what, bnfloss_status want,
 
 static void shift_errors(void)
 {
-    bnfloss_shifts *off = (bnfloss_shifts *)(void *)((char *)&shifts + 4);
+    const size_t half = FIX_ALIGN_NUMBER / 2;
+    bnfloss_shifts *off = (bnfloss_shifts *)(void *)((char *)&shifts + half);
 
     make_shifts(3);
     edge("E236");
@@ -1551,8 +1551,9 @@ static void shift_errors(void)
                                  fam.work, FAM_N * 8 - 1, &shifts)
           == BNFLOSS_E_WORK, "a byte less");
     CHECK(bnfloss_measure_shifts(&fam.in, FAM_N, fam.state, fam.other,
-                                 (char *)fam.work + 4, sizeof fam.work - 4,
-                                 &shifts) == BNFLOSS_E_ALIGN
+                                 (char *)fam.work + half,
+                                 sizeof fam.work - half, &shifts)
+          == BNFLOSS_E_ALIGN
           && bnfloss_measure_shifts(&fam.in, FAM_N, fam.state, fam.other,
                                     fam.work, sizeof fam.work, off)
              == BNFLOSS_E_ALIGN, "alignment");
@@ -1570,8 +1571,8 @@ static void shift_errors(void)
 
         CHECK(bnfloss_measure_shifts(
                   &fam.in, FAM_N,
-                  (bnfloss_row *)(void *)(state + (which == 0 ? 2 : 0)),
-                  (bnfloss_row *)(void *)(other + (which == 1 ? 2 : 0)),
+                  (bnfloss_row *)(void *)(state + (which == 0 ? half : 0)),
+                  (bnfloss_row *)(void *)(other + (which == 1 ? half : 0)),
                   fam.work, sizeof fam.work, &shifts) == BNFLOSS_E_ALIGN,
               "misaligned states: %d", which);
     }

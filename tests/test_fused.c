@@ -117,17 +117,14 @@ static void run(int64_t V, const float *weight, int entropy, int threads,
     bnfloss_spec spec;
     bnfloss_status status;
 
-    memset(&layout, 0, sizeof layout);
-    memset(&inputs, 0, sizeof inputs);
-    memset(&out, 0, sizeof out);
+    EMPTY(layout);
+    EMPTY(inputs);
+    EMPTY(out);
     memset(a, 0, sizeof *a);
-    layout.struct_size = sizeof layout;
     layout.rows = N;
     layout.vocab = V;
     layout.flags = entropy ? BNFLOSS_ENTROPY : 0;
-    inputs.struct_size = sizeof inputs;
     inputs.row_weight = weight;
-    out.struct_size = sizeof out;
     out.logp = a->logp;
     out.rest = a->rest;
     out.entropy = entropy ? a->entropy : NULL;

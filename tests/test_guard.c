@@ -83,14 +83,10 @@ static void place_structs(const shape *s, fix_args *a)
     a->inputs = (bnfloss_inputs *)place(INPUTS, sizeof *a->inputs);
     a->outputs = (bnfloss_outputs *)place(OUTPUTS, sizeof *a->outputs);
     a->result = (bnfloss_result *)place(RESULT, sizeof *a->result);
-    memset(a->layout, 0, sizeof *a->layout);
-    memset(a->inputs, 0, sizeof *a->inputs);
-    memset(a->outputs, 0, sizeof *a->outputs);
-    memset(a->result, 0, sizeof *a->result);
-    a->layout->struct_size = sizeof *a->layout;
-    a->inputs->struct_size = sizeof *a->inputs;
-    a->outputs->struct_size = sizeof *a->outputs;
-    a->result->struct_size = sizeof *a->result;
+    EMPTY(*a->layout);
+    EMPTY(*a->inputs);
+    EMPTY(*a->outputs);
+    EMPTY(*a->result);
     bnfloss_spec_init(a->spec, s->kind);
     a->layout->logits_type = s->logits_type;
     a->layout->grad_type = s->grad_type;

@@ -102,14 +102,12 @@ static void make(problem *q, rng *r, uint32_t kind, int64_t rows)
     static const int64_t sizes[] = { 2, 3, 5, 16, 17, 63, 64, 65, 100, 129,
                                      160 };
 
-    memset(&q->l, 0, sizeof q->l);
-    memset(&q->in, 0, sizeof q->in);
-    q->l.struct_size = sizeof q->l;
+    EMPTY(q->l);
+    EMPTY(q->in);
     q->l.rows = rows;
     q->l.vocab = sizes[rng_below(r, sizeof sizes / sizeof *sizes)];
     q->l.flags = BNFLOSS_ENTROPY;
     bnfloss_spec_init(&q->spec, kind);
-    q->in.struct_size = sizeof q->in;
     q->in.sequences = rows == N ? S : 1;
     for (int s = 0; s <= S; s++)
         q->start[s] = rows == N ? s * 2 : s * rows;

@@ -378,8 +378,7 @@ static uint64_t call(const batch *b, const way *w)
     char *g = w->in_place ? z : (char *)grad
               + w->shift * (int64_t)elem_size(l.grad_type);
 
-    memset(&r, 0, sizeof r);
-    r.struct_size = sizeof r;
+    EMPTY(r);
     l.logits_stride = b->V + w->pad;
     l.grad_stride = w->in_place ? l.logits_stride : b->V + w->grad_pad;
     put_logits(b, z, l.logits_stride);
@@ -644,8 +643,7 @@ static void family_rows(uint64_t *h)
     way w = { "plainly", 0, 0, 0, 0, 0, 1 };
     batch b;
 
-    memset(&out, 0, sizeof out);
-    out.struct_size = sizeof out;
+    EMPTY(out);
     out.log_square = log_square;
     for (int number = 0; number < BATCHES; number++) {
         make_batch(&b, number);

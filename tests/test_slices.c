@@ -82,8 +82,7 @@ static void finish(const problem *p, answer *a, const int64_t *cut, int slices)
     const size_t bytes = (size_t)(N * p->V) * elem_size(p->layout.grad_type);
     bnfloss_outputs out;
 
-    memset(&out, 0, sizeof out);
-    out.struct_size = sizeof out;
+    EMPTY(out);
     out.logp = a->logp;
     out.rest = a->rest;
     out.entropy = a->entropy;
@@ -126,8 +125,7 @@ static void merge(int into, int from)
 {
     bnfloss_result r;
 
-    memset(&r, 0, sizeof r);
-    r.struct_size = sizeof r;
+    EMPTY(r);
     CHECK(bnfloss_row_merge(N, part[into], part[from], &r) == BNFLOSS_OK
           && r.where == -1, "%s: merge of %d and %d", what, into, from);
 }
@@ -455,8 +453,7 @@ static void misfits(const char *isa)
     problem p;
 
     snprintf(what, sizeof what, "%s misfits", isa);
-    memset(&r, 0, sizeof r);
-    r.struct_size = sizeof r;
+    EMPTY(r);
     make_problem(&p, 400, BNFLOSS_SFT, BNFLOSS_F32);
     for (int i = 0; i < N; i++)
         p.label[i] = 10 + i;

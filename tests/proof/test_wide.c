@@ -67,27 +67,23 @@ static void call(uint32_t kind, const float *z, float *g, int64_t apart,
     bnfloss_inputs in;
     bnfloss_outputs out;
 
-    memset(&l, 0, sizeof l);
-    memset(&in, 0, sizeof in);
-    memset(&out, 0, sizeof out);
-    memset(&a->result, 0, sizeof a->result);
-    l.struct_size = sizeof l;
+    EMPTY(l);
+    EMPTY(in);
+    EMPTY(out);
+    EMPTY(a->result);
     l.label_type = BNFLOSS_I64;
     l.flags = BNFLOSS_ACCUMULATE;       /* ignored rows stay untouched */
     l.rows = N;
     l.vocab = V;
     l.logits_stride = l.grad_stride = apart;
     bnfloss_spec_init(&s, kind);
-    in.struct_size = sizeof in;
     in.pairing = BNFLOSS_PAIRS_ADJACENT;
     in.sequences = 2;
     in.seq_start = start;
     in.ref_logp = ref;
     in.row_weight = weight;
-    out.struct_size = sizeof out;
     out.logp = a->logp;
     out.dlogp = a->dlogp;
-    a->result.struct_size = sizeof a->result;
     CHECK(bnfloss_run(&l, &s, &in, z, labels, g, &out, work, sizeof work, 1,
                       &a->result) == BNFLOSS_OK, "run");
     for (int i = 0; i < N; i++)
