@@ -47,7 +47,7 @@
  * - Structs start with their own size: set struct_size to sizeof(the struct).
  *   Fields that a smaller (older) struct lacks get their default; non-zero
  *   bytes that a larger (newer) struct brings are an error, and so is a size
- *   above 4096 or not a multiple of the struct's alignment.
+ *   above 4096 or not a multiple of the size of a pointer.
  * - The caller's rounding mode, flush-to-zero and exception masks neither
  *   change a result nor are changed (x86-64 and aarch64).
  * - Labels are used as given: row i's label is the token that row i should

@@ -585,7 +585,7 @@ static void scaled_out(const char *isa)
 
     EMPTY(o);
     o.logp = &logp;
-    l.logit_scale = 3e38f;
+    l.logit_scale = 0x1p127f;
     for (int j = 0; j < V; j++)
         z[j] = -4;
     CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, &o, &r) == BNFLOSS_OK
