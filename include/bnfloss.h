@@ -200,7 +200,8 @@ typedef struct bnfloss_layout {
  * with s and m' the pair's own scale and margin, 1 and 0 unless the inputs
  * bring them. Where a loss has no reference, r = 0. Values and gradients of
  * each are in src/losses/, a file a family. Their defaults are TRL's where
- * TRL has the loss, else the paper's.
+ * TRL has the loss (AlphaPO's alpha is the paper's: TRL's 0 is SimPO), else the
+ * authors', unless README.md's table says that they are ours.
  *
  * Names in text: bnfloss_kind_name(), bnfloss_kind_from_name(). */
 typedef enum bnfloss_kind {
@@ -251,7 +252,8 @@ typedef enum bnfloss_kind {
     BNFLOSS_RPO = 17,        /* 2405.16436: DPO - beta sft_weight l_w */
     BNFLOSS_RPO_MEAN = 18,   /* its variant: DPO - sft_weight m_w */
     BNFLOSS_ADA_DPO = 19,    /* 2406.02764: min over t in [tau, tau_max] of
-                                -t log sig(u/t) + (rho - log 2) t */
+                                -t log sig(u/t) + (rho - log 2) t; with beta
+                                1 the paper's, whose rho_0 is rho */
     BNFLOSS_BMC = 20,        /* 2408.07471: DPO with token weights 1 +
                                 mask min(1/p, cap), frozen; the reference's
                                 from its own q (their code), or the policy's

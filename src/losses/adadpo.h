@@ -5,8 +5,9 @@
  * Its slope in t is rho - [log 2 - H(sig(u/t))], H the entropy in nats, which
  * falls in |u|/t: so the best t is |u| / root, where log 2 - H(sig(root)) =
  * rho, kept within its bounds. By the envelope theorem dL/du is that at the
- * best t, -sig(-u/t). The authors iterate Newton's method instead, which can
- * cycle. */
+ * best t, -sig(-u/t). (The authors take a few projected Newton steps instead,
+ * which we have seen cycle where they are let run.) The paper has no beta here:
+ * with beta 1 this is its loss, and rho its rho_0; else its tau is t / beta. */
 
 /* The root, by bisection: once a call. 0 < rho < log 2. */
 static real bn_ada_root(real rho)
