@@ -902,6 +902,12 @@ static int holds(quad x)
     return q_abs(x) < (quad)1e300;
 }
 
+/* Whether a float can, as dlogp must. */
+static int float_holds(quad x)
+{
+    return q_abs(x) < (quad)1e37;
+}
+
 static void one_single(const bnfloss_spec *spec, const bn_numbers *k, rng *r)
 {
     answer base, moved, terms;
@@ -914,7 +920,7 @@ static void one_single(const bnfloss_spec *spec, const bn_numbers *k, rng *r)
     p.k = *k;
     single_draw(&q, &p, spec->kind, r);
     base = ask(p.loss, &p.k, &p.w, &p.x, p.side);
-    if (!holds(base.value) || !holds(base.dw) || !holds(base.dx))
+    if (!holds(base.value) || !float_holds(base.dw) || !float_holds(base.dx))
         return;
     moved = condition(&p, &base);
     terms = cancelling(&p, &base);

@@ -594,13 +594,17 @@ static void words(const point *p, uint32_t kind, const answer *a)
         return;
     want = plain(kind, &p->k, &p->w, &p->x, p->side);
     bound = (quad)1e-24 * (1 + q_abs(a->value)) * terms;
+    /* plain words take l - r, which the model has without its cancellation */
+    bound += scalbnq(p->k.beta * (q_abs(p->w.l) + q_abs(p->x.l)), -110);
     if (p->loss->phi == bn_robust)
         bound /= 1 - 2 * p->k.flip;
     if (p->loss->phi == bn_ada)
         bound += (quad)1e-28 * p->k.tau_max;
     said++;
-    CHECK(q_abs(a->value - want) <= bound, "%s: %.20g, in plain words %.20g",
-          p->loss->name, (double)a->value, (double)want);
+    CHECK(q_abs(a->value - want) <= bound, "%s: %.20g, in plain words %.3g "
+          "more, not within %.3g: l %g, ratio %g, beta %g", p->loss->name,
+          (double)a->value, (double)(want - a->value), (double)bound,
+          (double)p->w.l, (double)p->w.ratio, (double)p->k.beta);
 }
 
 static void point_draw(point *p, const bn_loss *loss, rng *r)

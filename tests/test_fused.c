@@ -1,5 +1,5 @@
-/* Fused sweeps: a run keeps each row's exponentials where its gradient will lie,
- * in place and, for narrow rows, out of place; the stages compute them twice.
+/* Fused sweeps: a run keeps each row's exponentials where its gradient will
+ * lie, in place and, for narrow rows, out of place; the stages compute twice.
  * Same bits, same outputs, whatever the row is like.
  *
  * SPDX-License-Identifier: MIT

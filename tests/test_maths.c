@@ -221,7 +221,8 @@ static void bnf_of(const token_q *t, quad ref, quad eps, quad *value, quad *g)
     const quad o = (1 - f + eps) / (t->q + eps);
 
     *value = -(f * t->logp + o * t->q * t->rest);
-    *g = f - o * t->p;
+    /* where f = 1, in a form that keeps its digits next to p = 1 */
+    *g = f < 1 ? f - o * t->p : t->q * (1 + eps) / (t->q + eps);
 }
 
 static void token_bnf(const bn_token *t, const token_q *tq, double ref,
@@ -235,7 +236,10 @@ static void token_bnf(const bn_token *t, const token_q *tq, double ref,
     if ((far < 0 ? -far : far) < -0.1 * ref)
         return;
     bnf_of(tq, ref, eps, &value, &g);
-    token_near("BNF", b.value, value, 256 + 40 * d);
+    /* with eps, q + eps - p cancels */
+    token_near("BNF", b.value, value, 256 + 40 * d
+                                      + (eps > 0 ? 4 / (far < 0 ? -far : far)
+                                                 : 0));
     token_near("g", b.g, g, 256 + 40 * d);
 }
 
@@ -274,7 +278,7 @@ int main(int argc, char **argv)
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
     const double inf = BN_INF;
     const function list[] = {
-        { "exp", bn_exp, expq, 1, -800, 800, 745 },
+        { "exp", bn_exp, expq, 1.01, -800, 800, 745 },
         { "expm1", bn_expm1, expm1q, 2, -inf, 800, 40 },
         { "log", bn_log, logq, 2, 0x1p-1074, 0x1.fffffffffffffp1023, 100 },
         { "log1p", bn_log1p, log1pq, 2, -0x1.fffffffffffffp-1,

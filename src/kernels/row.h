@@ -72,6 +72,14 @@ BN_INLINE KERNEL int FN(is_clean)(const FN(source) *s, int64_t i, int64_t n,
            && (uint64_t)(leader - i) >= (uint64_t)n;
 }
 
+/* A group of any type as floats. */
+KERNEL static void FN(widen)(uint32_t type, const void *z, int64_t i,
+                             float *group)
+{
+    for (int j = 0; j < BN_GROUP; j += VL)
+        v_store_f32(group + j, FN(read_any)(type, z, i + j));
+}
+
 /* The group from index i on as floats, with -inf for the label, the leader and
  * what lies beyond the n logits. Whole vectors, stored once: to load one over
  * the store of an element would take long. */
@@ -83,6 +91,7 @@ KERNEL static void FN(patch)(const FN(source) *s, int64_t i, int64_t leader,
     const float *b = bn_marks(bn_one_hot, leader - i);
     const float *c = bn_marks(bn_shown, s->n - i);
     const void *z = (const char *)s->z + (size_t)i * size;
+    float wide[BN_GROUP];
     bn_raw raw;
 
     if (s->n - i < BN_GROUP) {
@@ -91,21 +100,17 @@ KERNEL static void FN(patch)(const FN(source) *s, int64_t i, int64_t leader,
         memcpy(&raw, z, (size_t)(s->n - i) * size);
         z = &raw;
     }
+    if (s->type != BNFLOSS_F32) {
+        FN(widen)(s->type, z, 0, wide);
+        z = wide;
+    }
     for (int j = 0; j < BN_GROUP; j += VL) {
         const v marks = v_add(v_load_f32(a + j), v_load_f32(b + j));
 
         v_store_f32(group + j, v_select(v_above(v_load_f32(c + j), marks),
-                                        FN(read_any)(s->type, z, j),
+                                        FN(read)(BNFLOSS_F32, z, j),
                                         v_set1(-BN_INF_F32)));
     }
-}
-
-/* The same where nothing is to be left out. */
-KERNEL static void FN(widen)(uint32_t type, const void *z, int64_t i,
-                             float *group)
-{
-    for (int j = 0; j < BN_GROUP; j += VL)
-        v_store_f32(group + j, FN(read_any)(type, z, i + j));
 }
 
 /* One or the other, or nothing at all where floats lie as they are to be. */

@@ -25,10 +25,13 @@ def archive(command, folder, tree=ROOT):
     """The library as an archive in folder: tests that include src/ themselves
     then take nothing from it. Its path, or None and what the compiler said."""
     made, lib = os.path.join(folder, 'bnfloss.o'), folder + '/libbnfloss.a'
-    r = subprocess.run([*command, '-w', f'-I{tree}/include', '-c',
-                        f'{tree}/src/bnfloss.c', '-o', made],
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       text=True, errors='replace')
+    try:                        # a compiler can take all day over a loop
+        r = subprocess.run([*command, '-w', f'-I{tree}/include', '-c',
+                            f'{tree}/src/bnfloss.c', '-o', made],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, errors='replace', timeout=300)
+    except subprocess.TimeoutExpired:
+        return None, 'compiles for more than five minutes'
     if r.returncode:
         return None, r.stdout
     if os.path.exists(lib):
