@@ -45,7 +45,7 @@ static double bn_gini(double *s, int64_t n)
         if (!bn_is_finite(s[i]))
             return BN_NAN;
     bn_sort(s, n);
-    if (n == 0 || s[0] == s[n - 1])
+    if (s[0] == s[n - 1])
         return 0;
     for (int64_t i = 0; i < n; i++) {
         bn_add(&sum, s[i]);
