@@ -375,7 +375,8 @@ typedef struct bnfloss_spec {
                                  losses of a sequence: sequences */
     uint32_t flags;           /* bnfloss_spec_flag, or'ed; 0 */
     uint32_t also;            /* specs that follow this one, at most 15; 0 */
-    double weight;            /* of this loss in the call, finite; 1 */
+    double weight;            /* of this loss in the call, finite; 1. At 0 it
+                                 adds 0, were it NaN */
     double divisor_value;     /* > 0, with BNFLOSS_DIV_GIVEN; 1 */
     double loss_scale;        /* > 0; multiplies dlogp (not the loss), for
                                  gradients too small for f16; 1. Finite also

@@ -980,6 +980,41 @@ static void value_weight_0(uint32_t kind)
     }
 }
 
+/* A loss that is switched off is off, alone and beside another; what it would
+ * be is in spec_loss. */
+static void value_call_weight_0(uint32_t kind)
+{
+    const char *name = bnfloss_kind_name(kind);
+
+    edge("E257");
+    for (int bad = 0; bad < 3; bad++) {     /* 1: NaN, 2: p = 0 */
+        make_sound(kind, 1);
+        fam.spec[0].weight = 0;
+        if (bad)
+            fam_set_logit(fam.start[2],
+                          bad == 1 ? 3 : (int)fam.label[fam.start[2]],
+                          bad == 1 ? NAN : -HUGE_VALF);
+        run_and_take(&is, "a loss of weight 0");
+        CHECK(is.result.loss == 0 && is.result.nan_rows == (bad == 1),
+              "%s: loss %g, %d NaN rows", name, is.result.loss,
+              (int)is.result.nan_rows);
+        for (int64_t i = 0; i < FAM_N; i++)
+            CHECK(zero_row(&is, i), "%s: row %d of weight 0", name, (int)i);
+        if (fam_of(kind)->needs & NEED_DISTANCE)
+            for (int64_t q = 0; q < FAM_S; q++)
+                CHECK(fam.distance_grad[q] == 0, "%s: distance %d", name,
+                      (int)q);
+    }
+    make_sound(kind, 1);
+    fam_set_logit(fam.start[3], 3, NAN);        /* of a rejected response */
+    fam.spec[0].weight = 0;
+    fam_also(1, BNFLOSS_SFT, 1);
+    fam.spec[1].flags = BNFLOSS_CHOSEN_ONLY;
+    run_and_take(&is, "a loss of weight 0 beside SFT");
+    CHECK(is.result.loss > 0 && is.result.loss == fam.spec_loss[1],
+          "%s: %g is not SFT's %g", name, is.result.loss, fam.spec_loss[1]);
+}
+
 static void value_empty(uint32_t kind)
 {
     const fam_kind *f = fam_of(kind);
@@ -1899,6 +1934,7 @@ int main(void)
         isa_now = isa;
         for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
             value_weight_0(kind);
+            value_call_weight_0(kind);
             value_empty(kind);
             value_nan(kind);
             value_infinite(kind);

@@ -104,6 +104,12 @@ static double bn_call_scale(const bn_batch *b)
     return b->spec->weight * (b->spec->loss_scale / b->divisor);
 }
 
+/* x times that. A loss of weight 0 gives 0, whatever is in it. */
+static double bn_call_scaled(const bn_batch *b, double x)
+{
+    return b->spec->weight == 0 ? 0 : x * bn_call_scale(b);
+}
+
 static int bn_reads_ref(const bnfloss_spec *spec)
 {
     return bn_loss_of(spec->kind)->traits & BN_REFERENCE

@@ -169,7 +169,8 @@ static double bn_batch_finish(bn_batch *b, const bnfloss_outputs *out,
     result->skipped_pairs = b->P - b->pairs;
     result->divisor = b->divisor;
     loss = b->tokens > 0 && b->divisor > 0 ? loss / b->divisor : 0;
-    result->loss = bn_canonical(b->spec->weight * loss);
+    result->loss = b->spec->weight == 0 ? 0
+                   : bn_canonical(b->spec->weight * loss);
     return loss;
 }
 

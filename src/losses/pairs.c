@@ -165,7 +165,6 @@ static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
 {
     bn_seq *w = b->seq + bn_pair_seq(b, kw, 1);
     bn_seq *x = b->seq + bn_pair_seq(b, kx, -1);
-    const double scale = bn_call_scale(b);
     const double weight = b->loss->shape == BN_BY_PAIR
                               ? bn_given(b->in->pair_weight, kw, 1) : 1;
     const double wpo = b->spec->flags & BNFLOSS_WPO
@@ -174,11 +173,12 @@ static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
     const double sft = share > 0 ? share * -w->logp : 0;
 
     pair = bn_pair_weigh(pair, weight, wpo, sums->result);
-    w->scale = pair.dw * scale;
-    x->scale = pair.dx * scale;
-    w->plain = -share * scale;
+    w->scale = bn_call_scaled(b, pair.dw);
+    x->scale = bn_call_scaled(b, pair.dx);
+    w->plain = bn_call_scaled(b, -share);
     if (b->loss->traits & BN_DISTANCE)
-        x->distance -= pair.du * scale * b->numbers.alpha * b->numbers.beta;
+        x->distance -= bn_call_scaled(b, pair.du) * b->numbers.alpha
+                       * b->numbers.beta;
     bn_add(&sums->loss, pair.value + sft);
     bn_add(&sums->sft, sft);
     if (sums->pair_loss)
@@ -284,7 +284,7 @@ static void bn_batch_alone(bn_batch *b, bn_total *loss, double *seq_loss,
             if (bn_is_nan(value))
                 dl = BN_NAN;
         }
-        q->scale = q->norm * dl * bn_call_scale(b);
+        q->scale = bn_call_scaled(b, q->norm * dl);
         bn_add(loss, value);
         if (seq_loss)
             seq_loss[s] = bn_canonical(value);
