@@ -289,8 +289,26 @@ static int lanes_of(const char *isa)
            : strcmp(isa, "neon") == 0 ? 4 : 1;
 }
 
+/* a b is 1 - x^2 times half a unit of c's last place, c denormal or not, and
+ * what x^2 adds is at the end of a double's digits or beyond: the sum lies next
+ * to where it would be tied, where a double rounds it to, or next to that. */
+static void next_to_tie(rng *r, float *a, float *b, float *c)
+{
+    const float x = (float)rng_below(r, 1u << rng_below(r, 13)) * 0x1p-23f;
+    const uint32_t sign = (uint32_t)rng_below(r, 2) << 31;
+    const uint32_t exponent = rng_below(r, 2) ? (uint32_t)rng_below(r, 254)
+                                              : (uint32_t)rng_below(r, 2);
+    const int e = (exponent > 1 ? (int)exponent : 1) - 127 - 24;
+    const uint32_t fraction = (uint32_t)rng_below(r, 1u << rng_below(r, 24));
+
+    *a = ldexpf(1 + x, e / 2) * (rng_below(r, 2) ? -1.0f : 1.0f);
+    *b = ldexpf(1 - x, e - e / 2);
+    *c = bn_float_of(sign | exponent << 23 | fraction);
+}
+
 /* All triples of special values, then random bits; for fma also products
- * that nearly cancel with the third, where a second rounding would show. */
+ * that nearly cancel with the third, or nearly make a tie of it, where a second
+ * rounding would show. */
 static void words(const page *p)
 {
     static float a[BATCH], b[BATCH], c[BATCH];
@@ -307,7 +325,7 @@ static void words(const page *p)
             n = 0;
         }
     }
-    for (int t = 0; t < 100; t++) {
+    for (int t = 0; t < 120; t++) {
         for (int i = 0; i < BATCH; i++) {
             a[i] = bn_float_of((uint32_t)rng_next(&r));
             b[i] = bn_float_of((uint32_t)rng_next(&r));
@@ -322,6 +340,8 @@ static void words(const page *p)
             if (t % 4 == 2)     /* a third far below the product's last bit */
                 c[i] = a[i] * b[i] * bn_float_of((uint32_t)
                     (127 - rng_below(&r, 60)) << 23);
+            if (t % 4 == 0)
+                next_to_tie(&r, a + i, b + i, c + i);
         }
         words_on(p, a, b, c, BATCH);
         equal_on(p, a, b, BATCH, lanes_of(p->name));

@@ -52,16 +52,11 @@ BN_INLINE uint16_t bn_to_f16(float x)
                                + (rest >> 13 & 1)) >> 13));
 }
 
-/* a * b + c rounded once, without an instruction for it. The product is
- * exact in double; the sum is rounded to odd, after which rounding to float
+/* The same from p = a b, q = c and their sum s, which all are double and of
+ * which s alone is rounded: s is rounded to odd, after which rounding to float
  * cannot go wrong (Boldo and Melquiond 2008). */
-BN_INLINE float bn_fma(float a, float b, float c)
+BN_NOINLINE static float bn_fma_slow(double p, double q, double s)
 {
-#ifdef __FP_FAST_FMAF
-    return __builtin_fmaf(a, b, c);
-#else
-    const double p = (double)a * b, q = c;
-    const double s = p + q;
     const double t = s - p;
     const double error = (p - (s - t)) + (q - t);
     uint64_t bits = bn_bits64_of(s);
@@ -69,6 +64,24 @@ BN_INLINE float bn_fma(float a, float b, float c)
     if (error != 0 && !(bits & 1) && bn_is_finite(s))
         bits += (error > 0) == (s > 0) ? 1 : (uint64_t)-1;
     return (float)bn_double_of(bits);
+}
+
+/* a * b + c rounded once, without an instruction for it. In double the product
+ * is exact, and what the sum rounds away matters only where that leaves it half
+ * way between two floats, one time in 2^29. Half way between denormal ones is
+ * elsewhere: all these go the slow way. */
+BN_INLINE float bn_fma(float a, float b, float c)
+{
+#ifdef __FP_FAST_FMAF
+    return __builtin_fmaf(a, b, c);
+#else
+    const double p = (double)a * b, q = c, s = p + q;
+    const uint64_t bits = bn_bits64_of(s);
+
+    if ((bits & 0x1FFFFFFF) == 0x10000000
+        || bits << 1 < UINT64_C(0x3810000000000000) << 1)   /* 2^-126 */
+        return bn_fma_slow(p, q, s);
+    return (float)s;
 #endif
 }
 
