@@ -52,9 +52,17 @@ BN_INLINE uint16_t bn_to_f16(float x)
                                + (rest >> 13 & 1)) >> 13));
 }
 
-/* The same from p = a b, q = c and their sum s, which all are double and of
- * which s alone is rounded: s is rounded to odd, after which rounding to float
- * cannot go wrong (Boldo and Melquiond 2008). */
+/* a * b + c rounded once: by the instruction where the compiler may use it, and
+ * where not, in double, where the product is exact. */
+#ifdef __FP_FAST_FMAF
+BN_INLINE float bn_fma(float a, float b, float c)
+{
+    return __builtin_fmaf(a, b, c);
+}
+#else
+/* s is the sum of p and q, which all are double and of which s alone is
+ * rounded. It is rounded to odd instead, after which rounding to float cannot
+ * go wrong (Boldo and Melquiond 2008). */
 BN_NOINLINE static float bn_fma_slow(double p, double q, double s)
 {
     const double t = s - p;
@@ -66,15 +74,11 @@ BN_NOINLINE static float bn_fma_slow(double p, double q, double s)
     return (float)bn_double_of(bits);
 }
 
-/* a * b + c rounded once, without an instruction for it. In double the product
- * is exact, and what the sum rounds away matters only where that leaves it half
- * way between two floats, one time in 2^29. Half way between denormal ones is
- * elsewhere: all these go the slow way. */
+/* What the sum rounds away matters only where that leaves it half way between
+ * two floats, one time in 2^29. Half way between denormal ones is elsewhere:
+ * all these go the slow way. */
 BN_INLINE float bn_fma(float a, float b, float c)
 {
-#ifdef __FP_FAST_FMAF
-    return __builtin_fmaf(a, b, c);
-#else
     const double p = (double)a * b, q = c, s = p + q;
     const uint64_t bits = bn_bits64_of(s);
 
@@ -82,8 +86,8 @@ BN_INLINE float bn_fma(float a, float b, float c)
         || bits << 1 < UINT64_C(0x3810000000000000) << 1)   /* 2^-126 */
         return bn_fma_slow(p, q, s);
     return (float)s;
-#endif
 }
+#endif
 
 /* ---- An element of a buffer --------------------------------------------- */
 
