@@ -25,6 +25,7 @@
 #define v_store_f16(p, x)   vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)))
 #define v_stream_f32(p, x)  vst1q_f32(p, x)
 #define v_fence()           ((void)0)
+#define v_leave()           ((void)0)
 #define v_add(a, b)         vaddq_f32(a, b)
 #define v_sub(a, b)         vsubq_f32(a, b)
 #define v_mul(a, b)         vmulq_f32(a, b)

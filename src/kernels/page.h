@@ -38,6 +38,7 @@ static const bn_kernels FN(kernels) = {
 #undef v_store_f16
 #undef v_stream_f32
 #undef v_fence
+#undef v_leave
 #undef v_add
 #undef v_sub
 #undef v_mul

@@ -207,6 +207,7 @@ BN_INLINE KERNEL float FN(largest)(uint32_t type, FN(top) *t)
     }
     for (int h = 0; h < BN_LANES / VL; h++)
         v_store_f32(lane + h * VL, t->max[h]);
+    v_leave();
     return bn_largest(lane);
 }
 

@@ -27,6 +27,7 @@ BN_INLINE bn_words8 bn_words8_load(const uint32_t *p)
 #define v_store_f16(p, x) (*(p) = bn_to_f16(x))
 #define v_stream_f32(p, x) (*(p) = (x)) /* past the caches; p as aligned as */
 #define v_fence() ((void)0)             /* v; then the stores are in order */
+#define v_leave() ((void)0)             /* before plain code: see sums.c */
 #define v_add(a, b) ((a) + (b))
 #define v_sub(a, b) ((a) - (b))
 #define v_mul(a, b) ((a) * (b))

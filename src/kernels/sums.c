@@ -1,7 +1,12 @@
 /* The scalar half of every kernel: references, sums, coefficients.
  *
  * The vector half (row.h) is bound by arithmetic on V logits; what is here
- * runs once per block or row, in double, once for all ISAs and dtypes. */
+ * runs once per block or row, in double, once for all ISAs and dtypes.
+ *
+ * On x86 it is made of SSE instructions. One of them after an AVX instruction
+ * that left something in the upper halves of the registers costs 20 to 50 ns on
+ * Intel, and compilers do not always clear these before a call: so the kernels
+ * say v_leave() before they come here. */
 
 /* Logits are read in groups (four vectors of 16 virtual lanes), summed in
  * float over a span of four groups, promoted to double, and given a reference
