@@ -71,10 +71,16 @@ typedef struct bn_prefetches {
     uint32_t step;
 } bn_prefetches;
 
+/* Memory's pages are of 4 KiB at least. */
+enum { BN_PAGE = 4096 };
+
 /* In the open: a loop over the lines costs as much as one of the four
  * vectors of exponentials beside it. f32 comes as fast as memory can, and
  * requests from L1 would hold the few places that it has for its misses; half
- * as many lines do not fill them, and are better off in L1. */
+ * as many lines do not fill them, and are better off in L1. The first of a
+ * group's lines is asked for a page further on: so a page's address has been
+ * translated, and the hardware's own prefetcher is on its way through the
+ * page, when the other lines are asked for. */
 BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
 {
     const uintptr_t at = p->begin + (uintptr_t)i / BN_GROUP * p->step;
@@ -83,7 +89,7 @@ BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
         BN_PREFETCH((const void *)at, 1);
         BN_PREFETCH((const void *)(at + 64), 1);
     } else {
-        BN_PREFETCH((const void *)at, 2);
+        BN_PREFETCH((const void *)(at + BN_PAGE), 2);
         BN_PREFETCH((const void *)(at + 64), 2);
         BN_PREFETCH((const void *)(at + 128), 2);
         BN_PREFETCH((const void *)(at + 192), 2);
