@@ -1,10 +1,11 @@
 /* Fused sweeps: a run keeps each row's exponentials where its gradient will
  * lie, in place and, for narrow rows, out of place; the stages compute twice.
- * Same bits, same outputs, whatever the row is like.
+ * Rows that fit a core's cache are finished while the next one is read. Same
+ * bits, same outputs, whatever the row is like.
  *
  * SPDX-License-Identifier: MIT
  *
- * E248, E249, E250, E251, E252 of EDGES.md. */
+ * E248, E249, E250, E251, E252, E258 of EDGES.md. */
 #include "test.h"
 
 #include <math.h>
@@ -16,16 +17,18 @@ enum { N = 6, C = BNFLOSS_CHUNK };
 typedef enum shape {
     PLAIN, PEAKED, CLIMB, LEAPS, MASKED_FIRST, MASKED_MOSTLY, MASKED_ALL,
     UPWARDS_FAR, AROUND_FAR, BELOW_FAR, FAR, LABEL_FAR, EQUAL, HAS_NAN,
-    HAS_INF, SHAPES
+    HAS_INF, MIXED, SHAPES      /* mixed: each row another */
 } shape;
 
 static const char *const shape_name[SHAPES] = {
     "plain", "peaked", "climb", "leaps", "masked first", "masked mostly",
     "masked all", "upwards far", "around far", "below far", "far",
-    "label far", "equal", "NaN", "infinite"
+    "label far", "equal", "NaN", "infinite", "mixed"
 };
 
-static float *logits, *apart, *in_place, *staged;
+enum { WIDEST = 131073, GAP = 24, ZEROED = 8 };
+
+static float *logits, *apart, *in_place, *staged, *padded;
 static double work[N * 40];
 static int32_t label[N];
 
@@ -68,8 +71,11 @@ static float logit(rng *r, shape kind, int64_t j, int64_t V)
 static void fill(shape kind, int64_t V, uint64_t seed)
 {
     rng r = { seed * 977 + (uint64_t)V * 31 + (uint64_t)kind };
+    const int mixed = kind == MIXED;
 
     for (int64_t i = 0; i < N; i++) {
+        if (mixed)
+            kind = (shape)rng_below(&r, MIXED);
         for (int64_t j = 0; j < V; j++)
             logits[i * V + j] = logit(&r, kind, j, V);
         label[i] = (int32_t)(i == 0 ? 0 : i == 1 ? V - 1 : rng_below(&r, V));
@@ -131,11 +137,15 @@ static void run(int64_t V, const float *weight, int entropy, int threads,
     out.argmax = a->argmax;
     a->result.struct_size = sizeof a->result;
     bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    if (grad == padded) {
+        layout.logits_stride = layout.grad_stride = V + GAP;
+        layout.grad_cols = V + ZEROED;
+    }
     if (grad == staged)
         status = stages(&layout, &spec, &inputs, &out, &a->result);
     else
         status = bnfloss_run(&layout, &spec, &inputs,
-                             grad == in_place ? in_place : logits, label, grad,
+                             grad == apart ? logits : grad, label, grad,
                              &out, work, sizeof work, threads, &a->result);
     CHECK(status == BNFLOSS_OK, "status: %s", bnfloss_status_string(status));
 }
@@ -174,6 +184,34 @@ static void compare(const char *isa, shape kind, int64_t V,
               (double)staged[i], (double)in_place[i], (double)apart[i]);
 }
 
+/* In place with columns beyond the vocabulary, of which some become 0. */
+static void compare_padded(const char *isa, int64_t V, const float *weight,
+                           int threads)
+{
+    answer a, b;
+
+    run(V, weight, 0, 1, staged, &a);
+    for (int64_t i = 0; i < N; i++) {
+        float *row = padded + i * (V + GAP);
+
+        memcpy(row, logits + i * V, (size_t)V * sizeof *row);
+        for (int64_t j = V; j < V + GAP; j++)
+            row[j] = 7;
+    }
+    run(V, weight, 0, threads, padded, &b);
+    for (int64_t i = 0; i < N; i++) {
+        const float *row = padded + i * (V + GAP);
+
+        CHECK(memcmp(row, staged + i * V, (size_t)V * sizeof *row) == 0,
+              "%s, V = %lld: row %lld with a gap behind it", isa,
+              (long long)V, (long long)i);
+        for (int64_t j = V; j < V + GAP; j++)
+            CHECK(row[j] == (j < V + ZEROED ? 0 : 7), "%s: row %lld: %g at"
+                  " column V + %lld", isa, (long long)i, (double)row[j],
+                  (long long)(j - V));
+    }
+}
+
 /* Of the size that a token's share may have. */
 static const float weights[][N] = {
     { 1, 1, 1, 1, 1, 1 },
@@ -209,13 +247,15 @@ int main(void)
     static const int64_t widths[] = { 1, 2, 63, 64, 65, 255, 256, 257, 640,
                                       2047, 2048, 2049, 5000, C - 1, C, C + 1,
                                       2 * C + 300 };
-    const size_t most = (size_t)N * (2 * C + 300) * sizeof *logits;
+    static const int64_t held[] = { 8191, 8192, 10001, C + 1, 131072, WIDEST };
+    const size_t most = (size_t)N * (WIDEST + GAP) * sizeof *logits;
 
     logits = (float *)malloc(most);
     apart = (float *)malloc(most);
     in_place = (float *)malloc(most);
     staged = (float *)malloc(most);
-    if (!logits || !apart || !in_place || !staged)
+    padded = (float *)malloc(most);
+    if (!logits || !apart || !in_place || !staged || !padded)
         return 1;
     FOR_EACH_ISA(isa) {
         const int scalar = strcmp(isa, "scalar") == 0;
@@ -234,10 +274,20 @@ int main(void)
                     check_values(V, isa);
             }
         }
+        for (size_t v = 0; v < sizeof held / sizeof *held; v++)
+            for (int seed = 0; seed < (held[v] > 2 * C || scalar ? 2 : 8);
+                 seed++) {
+                fill(MIXED, held[v], (uint64_t)seed);
+                compare(isa, MIXED, held[v], weights[seed % 4], seed % 2,
+                        1 + seed % 3);
+                compare_padded(isa, held[v], weights[(seed + 3) % 4],
+                               1 + seed % 2);
+            }
     }
     free(logits);
     free(apart);
     free(in_place);
     free(staged);
+    free(padded);
     return test_end();
 }

@@ -87,7 +87,7 @@ static void bn_self_row(bn_self *t, int64_t i, const bn_kernels *kernels)
     bn_kept kept;
 
     bn_self_logits(t, i, &w);
-    bn_row_forward(&sweep, t->z, label, &x, NULL);
+    bn_row_forward(&sweep, t->z, label, &x, NULL, NULL);
     bn_row_backward(&sweep, &x, -0.5f, t->z, t->grad, NULL);
     bn_self_add_double(t, x.leader);
     bn_self_add_double(t, x.sum);
@@ -100,7 +100,7 @@ static void bn_self_row(bn_self *t, int64_t i, const bn_kernels *kernels)
     if (bn_keeps(&sweep, t->z, t->z)) {     /* the same again, in place */
         kept.e = t->z;
         kept.columns = 0;
-        bn_row_forward(&sweep, t->z, label, &x, &kept);
+        bn_row_forward(&sweep, t->z, label, &x, &kept, NULL);
         bn_row_backward(&sweep, &x, -0.5f, t->z, t->z, &kept);
         bn_self_add_gradients(t, &w, t->z);
     }

@@ -137,7 +137,7 @@ BN_NOINLINE static bnfloss_status bn_do_forward(
     job.labels = labels;
     job.state = state;
     job.out = &c.out;
-    bn_tasks(bn_task_forward, &job, from, to);
+    bn_task_forward(&job, from, to);
     bn_count_rows(state, from, to, r);
     return BNFLOSS_OK;
 }
@@ -323,7 +323,7 @@ BN_NOINLINE static bnfloss_status bn_do_backward(
     job.grad = grad;
     job.state = (bnfloss_row *)state;       /* only read */
     job.dlogp = dlogp;
-    bn_tasks(bn_task_backward, &job, from, to);
+    bn_task_backward(&job, from, to);
     bn_count_rows(state, from, to, r);
     return BNFLOSS_OK;
 }

@@ -280,7 +280,10 @@ typedef struct FN(pass) {
     const bn_prefetches *ahead;
     v_table table;
     float *keep;                /* where to leave the exponentials, or NULL: */
-    int general, dot;           /*   it may be where the logits are */
+                                /*   it may be where the logits are */
+    float *before;              /* NULL, or the row before's, beside these, */
+    float factor, least;        /*   that become its gradients on the way */
+    int general, dot;
 } FN(pass);
 
 /* The float lanes of a few groups. */
@@ -383,8 +386,28 @@ BN_INLINE KERNEL void FN(flush)(const FN(pass) *f, const FN(lanes) *lanes)
     }
 }
 
+/* The gradient of an exponential, and whether it counts. */
+BN_INLINE KERNEL v FN(product)(v e, float factor, float least)
+{
+    return v_keep(v_above(e, v_set1(least)), v_mul(e, v_set1(factor)));
+}
+
+/* Makes gradients of the next 64 exponentials, or of the n that are left. */
+BN_INLINE KERNEL void FN(products)(float *e, int64_t n, float factor,
+                                   float least)
+{
+    if (n < BN_GROUP) {
+        for (int64_t i = 0; i < n; i++)
+            e[i] = e[i] > least ? e[i] * factor : 0;
+        return;
+    }
+    for (int j = 0; j < BN_GROUP; j += VL)
+        v_store_f32(e + j, FN(product)(v_load_f32(e + j), factor, least));
+}
+
 /* Takes the maximum of the span at index `next`, if that is not negative, and
- * sums the one at i, both clean. */
+ * sums the one at i, both clean. While these wait for memory, the row before
+ * is finished. */
 BN_INLINE KERNEL void FN(clean_span)(const uint32_t type, const void *z,
                                      int64_t i, int64_t next,
                                      const FN(pass) *f, FN(lanes) *lanes,
@@ -396,6 +419,8 @@ BN_INLINE KERNEL void FN(clean_span)(const uint32_t type, const void *z,
         bn_prefetch(f->ahead, i + g);
         FN(group_sums)(type, z, i + g, f, f->keep ? f->keep + i + g : NULL,
                        lanes);
+        if (f->before)
+            FN(products)(f->before + i + g, BN_GROUP, f->factor, f->least);
     }
 }
 
@@ -429,6 +454,8 @@ BN_INLINE KERNEL void FN(any_span)(const FN(source) *p, int64_t i,
             memcpy(f->keep + g, buffer, (size_t)left * sizeof *buffer);
         if (keep && (uint64_t)(p->leader - g) < BN_GROUP)
             FN(keep_leader)(f->sums, f->table, f->keep);
+        if (f->before)
+            FN(products)(f->before + g, left, f->factor, f->least);
         bn_prefetch(f->ahead, g);
     }
 }
@@ -442,7 +469,7 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
     FN(pass) g = *f;            /* for the kind that keeps nothing */
     FN(top) t;
 
-    g.keep = NULL;
+    g.keep = g.before = NULL;
     FN(top_init)(p->type, &t);
     for (; i < end; i += BN_SPAN) {
         const int64_t next = i + BN_BLOCK < p->n ? i + BN_BLOCK : -1;
@@ -497,6 +524,9 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     f.map = map;
     f.ahead = &c->ahead;
     f.keep = c->keep ? c->keep->e : NULL;
+    f.before = c->before ? c->before->e : NULL;
+    f.factor = c->before ? (float)c->before->factor : 0;
+    f.least = c->before ? (float)c->before->least : 0;
     f.general = general;
     f.dot = dot;
     bn_sums_init(&s, general, dot);
@@ -519,9 +549,11 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
         if (f.keep && !bn_keep_on(c->keep, &s, k, i))
-            f.keep = NULL;
+            f.keep = f.before = NULL;
         f.table = v_table_load(s.table);
         top = FN(block)(&p, i, buffer, &f);
+        if (f.before)
+            c->before->done = i + BN_BLOCK < c->n ? i + BN_BLOCK : c->n;
     }
     if (f.keep)
         c->keep->n = c->n;
@@ -547,12 +579,6 @@ KERNEL static void FN(forward_general)(const bn_chunk *c, const bn_map *map,
 }
 
 /* ---- Backward ----------------------------------------------------------- */
-
-/* Of an exponential, and whether it counts. */
-BN_INLINE KERNEL v FN(product)(v e, float factor, float least)
-{
-    return v_keep(v_above(e, v_set1(least)), v_mul(e, v_set1(factor)));
-}
 
 /* One vector's gradient. */
 BN_INLINE KERNEL v FN(gradient)(v z, const bn_coefficients *k,
@@ -750,14 +776,9 @@ KERNEL static void FN(kept)(float *e, int64_t n, float factor, float least,
                             const bn_prefetches *prefetches)
 {
     const bn_prefetches ahead = *prefetches;
-    int64_t i = 0;
 
-    for (; i + BN_GROUP <= n; i += BN_GROUP) {
+    for (int64_t i = 0; i < n; i += BN_GROUP) {
         bn_prefetch(&ahead, i);
-        for (int j = 0; j < BN_GROUP; j += VL)
-            v_store_f32(e + i + j, FN(product)(v_load_f32(e + i + j), factor,
-                                               least));
+        FN(products)(e + i, n - i, factor, least);
     }
-    for (; i < n; i++)
-        e[i] = e[i] > least ? e[i] * factor : 0;
 }

@@ -388,6 +388,14 @@ typedef struct bn_keep {
     int32_t k;
 } bn_keep;
 
+/* Kept exponentials of a chunk that are to become gradients: times a factor
+ * where they are above a least, else 0. The first of them are done. */
+typedef struct bn_before {
+    float *e;
+    int64_t done;
+    double factor, least;
+} bn_before;
+
 /* What the kernels do to exponentials that were kept, in double, where the
  * factor is not for a float to hold. */
 static void bn_kept_slowly(float *e, int64_t n, double factor, double least)
@@ -533,6 +541,7 @@ typedef struct bn_chunk {
     int64_t label;              /* forward: its index, or -1; backward: none */
     int stream;                 /* backward, f32: store past the caches */
     bn_keep *keep;              /* forward, f32, plain or dot; or NULL */
+    bn_before *before;          /* the row before's, where there is a keep */
     bn_prefetches ahead;
 } bn_chunk;
 

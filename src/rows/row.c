@@ -122,14 +122,20 @@ static void bn_chunk_squares(const bn_sweep *s, const bn_chunk *chunk,
     x->flags |= BNFLOSS_ROW_SQUARES;
 }
 
+/* Columns from c on that are one chunk of n. */
+static int64_t bn_chunk_size(int64_t n, int64_t c)
+{
+    return n - c < BNFLOSS_CHUNK ? n - c : BNFLOSS_CHUNK;
+}
+
 /* The chunk of columns from c on, as a row of its own. keep: NULL, or where
- * to leave its exponentials. */
+ * to leave its exponentials; before: NULL, or what to finish on the way. */
 static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
-                         int64_t c, bnfloss_row *x, bn_keep *keep)
+                         int64_t c, bnfloss_row *x, bn_keep *keep,
+                         bn_before *before)
 {
     const bn_view *w = s->view;
-    const int64_t left = w->vocab - c, whole = BNFLOSS_CHUNK;
-    const int64_t n = left < whole ? left : whole;
+    const int64_t n = bn_chunk_size(w->vocab, c);
     const int64_t at = label - w->vocab_begin - c;
     const int here = at >= 0 && at < n;
     /* before anything is kept in its place */
@@ -139,6 +145,7 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
     chunk.z = bn_at(w->logits_type, row, c);
     chunk.grad = NULL;
     chunk.keep = keep;
+    chunk.before = before;
     chunk.type = chunk.grad_type = w->logits_type;
     chunk.n = n;
     chunk.label = here ? at : -1;
@@ -275,41 +282,6 @@ static int bn_keeps(const bn_sweep *s, const void *row, const void *grad)
            && w->grad_type == BNFLOSS_F32 && !bn_streams(w, row, grad);
 }
 
-/* Chunk i of a row, from column c on; kept only if all before it are. */
-static void bn_row_next(const bn_sweep *s, const void *row, int64_t label,
-                        int64_t c, int64_t i, bnfloss_row *x, bn_kept *kept)
-{
-    bn_keep keep;
-
-    if (!kept || kept->columns < c) {
-        bn_row_chunk(s, row, label, c, x, NULL);
-        return;
-    }
-    keep.e = kept->e + c;
-    keep.n = keep.k = 0;
-    bn_row_chunk(s, row, label, c, x, &keep);
-    kept->columns += keep.n;
-    kept->k[i] = keep.k;
-}
-
-static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
-                           bnfloss_row *x, bn_kept *kept)
-{
-    bn_tree tree;
-
-    if (s->view->vocab <= BNFLOSS_CHUNK) {
-        bn_row_next(s, row, label, 0, 0, x, kept);
-        bn_row_settle(x);
-        return;
-    }
-    tree.depth = 0;
-    for (int64_t c = 0, i = 0; c < s->view->vocab; c += BNFLOSS_CHUNK, i++) {
-        bn_row_next(s, row, label, c, i, x, kept);
-        bn_tree_add(&tree, x, i);
-    }
-    bn_tree_finish(&tree, x);
-}
-
 /* ---- Backward ----------------------------------------------------------- */
 
 static void bn_fill(const bn_view *w, void *grad, int64_t n, float x)
@@ -442,29 +414,79 @@ static void bn_single_write(const bn_sweep *s, const bn_single *a,
     bn_put(w->grad_type, grad, a->at, w->accumulate ? a->old + g : g);
 }
 
+/* The label and the leader. */
+typedef struct bn_singles { bn_single label, leader; } bn_singles;
+
+static bn_singles bn_singles_read(const bn_sweep *s, const bnfloss_row *x,
+                                  const void *row, const void *grad,
+                                  int64_t from, int64_t to)
+{
+    const int64_t begin = s->view->vocab_begin;
+    bn_singles a;
+
+    a.label = bn_single_read(s, row, grad, x->label_id - begin, from, to);
+    a.leader = bn_single_read(s, row, grad, x->leader_id - begin, from, to);
+    return a;
+}
+
+static void bn_singles_write(const bn_sweep *s, const bn_singles *a,
+                             const bn_row_plan *plan, void *grad)
+{
+    bn_single_write(s, &a->leader, plan->leader, grad);
+    bn_single_write(s, &a->label, plan->label, grad);
+}
+
+/* How the kept exponentials of chunk i become gradients. */
+static bn_before bn_before_of(const bn_row_plan *plan, const bn_kept *kept,
+                              int64_t i)
+{
+    const bn_factor *f = &plan->factor;
+    const int32_t between = f->k - kept->k[i];
+    const int32_t least = bn_factor_least(f) + between;
+    bn_before b = { kept->e + i * BNFLOSS_CHUNK, 0, 0, 0 };
+
+    /* beyond BN_FAR all that was kept is next to nothing, and so is a
+     * chunk without a leader */
+    if (f->m != 0 && plan->k.origin == 0 && between >= 0 && least <= 126) {
+        b.factor = f->m * bn_pow2(f->e - between);
+        b.least = bn_pow2(least);
+    }
+    return b;
+}
+
+/* Whether the kernels can, in float. */
+static int bn_before_is_float(const bn_before *b)
+{
+    const double size = b->factor < 0 ? -b->factor : b->factor;
+
+    return size > 0x1p-99 && size < 0x1p99;
+}
+
+/* What is not done yet of a chunk of n columns, whose logits lie at `z`. */
+static void bn_before_finish(const bn_sweep *s, const bn_before *b,
+                             const void *z, int64_t n)
+{
+    const bn_prefetches ahead = bn_ahead_of(s->view, z, b->done);
+    float *e = b->e + b->done;
+
+    n -= b->done;
+    if (b->factor == 0)
+        memset(e, 0, (size_t)n * sizeof *e);
+    else if (bn_before_is_float(b))
+        s->kept(e, n, (float)b->factor, (float)b->least, &ahead);
+    else
+        bn_kept_slowly(e, n, b->factor, b->least);
+}
+
 /* Gradients from the exponentials that were kept of a row. */
 static void bn_row_finish(const bn_sweep *s, const bn_row_plan *plan,
                           const void *row, const bn_kept *kept)
 {
-    const bn_factor *f = &plan->factor;
-
     for (int64_t c = 0, i = 0; c < kept->columns; c += BNFLOSS_CHUNK, i++) {
-        const int64_t left = kept->columns - c, whole = BNFLOSS_CHUNK;
-        const int64_t n = left < whole ? left : whole;
-        const int32_t between = f->k - kept->k[i], exponent = f->e - between;
-        const int32_t least = bn_factor_least(f) + between;
-        const bn_prefetches ahead = bn_ahead_of(s->view, row, c);
+        const bn_before b = bn_before_of(plan, kept, i);
 
-        /* beyond BN_FAR all that was kept is next to nothing, and so is a
-         * chunk without a leader */
-        if (f->m == 0 || plan->k.origin != 0 || between < 0 || least > 126)
-            memset(kept->e + c, 0, (size_t)n * sizeof *kept->e);
-        else if (exponent > -100 && exponent < 100)
-            s->kept(kept->e + c, n, (float)(f->m * bn_pow2(exponent)),
-                    (float)bn_pow2(least), &ahead);
-        else
-            bn_kept_slowly(kept->e + c, n, f->m * bn_pow2(exponent),
-                           bn_pow2(least));
+        bn_before_finish(s, &b, bn_at(BNFLOSS_F32, row, c),
+                         bn_chunk_size(kept->columns, c));
     }
 }
 
@@ -478,7 +500,7 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
 {
     const bn_view *w = s->view;
     const int64_t done = kept ? kept->columns : from;
-    bn_single label, leader;
+    bn_singles singles;
     bn_chunk chunk;
 
     if (plan->filled) {
@@ -487,10 +509,7 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
                     plan->fill);
         return;
     }
-    label = bn_single_read(s, row, grad, x->label_id - w->vocab_begin, from,
-                           to);
-    leader = bn_single_read(s, row, grad, x->leader_id - w->vocab_begin, from,
-                            to);
+    singles = bn_singles_read(s, x, row, grad, from, to);
     if (kept)
         bn_row_finish(s, plan, row, kept);
     if (done < to) {
@@ -502,11 +521,11 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
         chunk.label = -1;
         chunk.stream = bn_streams(w, row, grad);
         chunk.keep = NULL;
+        chunk.before = NULL;
         chunk.ahead = bn_ahead_of(w, row, done);
         s->backward[s->general](&chunk, &plan->k, &s->map);
     }
-    bn_single_write(s, &leader, plan->leader, grad);
-    bn_single_write(s, &label, plan->label, grad);
+    bn_singles_write(s, &singles, plan, grad);
 }
 
 /* The columns beyond the vocabulary that the caller wants to be 0. */
@@ -527,4 +546,114 @@ static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
     bn_row_plan_make(s, x, dlogp, &plan);
     bn_row_apply(s, &plan, x, row, grad, 0, w->vocab, kept);
     bn_row_padding(w, grad);
+}
+
+/* ---- Both at once ------------------------------------------------------- */
+
+/* A row whose kept exponentials wait for the next row's forward pass, to be
+ * made gradients while that waits for memory. */
+typedef struct bn_held {
+    const void *row;            /* NULL: there is none */
+    void *grad;
+    bnfloss_row x;
+    bn_row_plan plan;
+    bn_kept kept;               /* all columns */
+} bn_held;
+
+/* Narrower rows are in the nearest cache still when they are finished; of
+ * wider ones a core's own cache does not hold two. */
+enum { BN_HELD_LEAST = 8192, BN_HELD_MOST = 131072 };
+
+static int bn_holds(const bn_sweep *s, const bn_kept *kept)
+{
+    const int64_t V = s->view->vocab;
+
+    return kept->columns == V && V >= BN_HELD_LEAST && V <= BN_HELD_MOST;
+}
+
+/* Chunk i of a row, from column c on; kept only if all before it are. */
+static void bn_row_next(const bn_sweep *s, const void *row, int64_t label,
+                        int64_t c, int64_t i, bnfloss_row *x, bn_kept *kept,
+                        const bn_held *held)
+{
+    const int keeps = kept && kept->columns >= c;
+    bn_before before = { NULL, 0, 0, 0 };
+    bn_keep keep = { NULL, 0, 0 };
+
+    if (keeps)
+        keep.e = kept->e + c;
+    if (held)
+        before = bn_before_of(&held->plan, &held->kept, i);
+    bn_row_chunk(s, row, label, c, x, keeps ? &keep : NULL,
+                 keeps && bn_before_is_float(&before) ? &before : NULL);
+    if (keeps) {
+        kept->columns += keep.n;
+        kept->k[i] = keep.k;
+    }
+    if (held)
+        bn_before_finish(s, &before, bn_at(BNFLOSS_F32, held->row, c),
+                         bn_chunk_size(s->view->vocab, c));
+}
+
+/* kept: NULL, or where to keep the row's exponentials; held: NULL, or what to
+ * finish on the way, but for what bn_held_end() does. */
+static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
+                           bnfloss_row *x, bn_kept *kept, const bn_held *held)
+{
+    bn_tree tree;
+
+    if (s->view->vocab <= BNFLOSS_CHUNK) {
+        bn_row_next(s, row, label, 0, 0, x, kept, held);
+        bn_row_settle(x);
+        return;
+    }
+    tree.depth = 0;
+    for (int64_t c = 0, i = 0; c < s->view->vocab; c += BNFLOSS_CHUNK, i++) {
+        bn_row_next(s, row, label, c, i, x, kept, held);
+        bn_tree_add(&tree, x, i);
+    }
+    bn_tree_finish(&tree, x);
+}
+
+/* What is left to do of a held row whose columns are done. */
+static void bn_held_end(const bn_sweep *s, bn_held *h)
+{
+    const bn_view *w = s->view;
+    const bn_singles a = bn_singles_read(s, &h->x, h->row, h->grad, 0,
+                                         w->vocab);
+
+    bn_singles_write(s, &a, &h->plan, h->grad);
+    bn_row_padding(w, h->grad);
+    h->row = NULL;
+}
+
+/* Where no row's forward pass follows. */
+static void bn_held_finish(const bn_sweep *s, bn_held *h)
+{
+    if (h->row) {
+        bn_row_finish(s, &h->plan, h->row, &h->kept);
+        bn_held_end(s, h);
+    }
+}
+
+/* Leaves the gradients of a row to the next one's forward pass, or makes them
+ * now. */
+static void bn_row_hold(const bn_sweep *s, const bnfloss_row *x, float dlogp,
+                        const void *row, void *grad, const bn_kept *kept,
+                        bn_held *h)
+{
+    if (!kept || !bn_holds(s, kept)) {
+        bn_row_backward(s, x, dlogp, row, grad, kept);
+        return;
+    }
+    h->row = row;
+    h->grad = grad;
+    h->x = *x;
+    h->kept = *kept;
+    bn_row_plan_make(s, x, dlogp, &h->plan);
+    if (h->plan.filled) {
+        bn_row_apply(s, &h->plan, x, row, grad, 0, s->view->vocab, kept);
+        bn_row_padding(s->view, grad);
+        h->row = NULL;
+    }
 }

@@ -87,53 +87,73 @@ static float bn_job_dlogp(const bn_job *j, int64_t i)
     return bn_canonical_f32((float)bn_dlogp(b, b->seq + bn_seq_of(b, i), i));
 }
 
-static void bn_read_row(bn_job *j, int64_t i, bnfloss_row *x, bn_kept *kept)
+static void bn_read_row(const bn_job *j, int64_t i, bnfloss_row *x,
+                        bn_kept *kept, const bn_held *held)
 {
     const int64_t label = bn_job_label(j, i);
 
     if (label < 0)
         bn_row_init(x, j->sweep.view, label);
     else
-        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x, kept);
+        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x, kept, held);
     bn_job_forwarded(j, i, x);
 }
 
-/* ---- One task per row --------------------------------------------------- */
+/* ---- A task is some rows ------------------------------------------------ */
 
-static void bn_task_forward(void *job, int64_t i)
+static void bn_task_forward(void *job, int64_t from, int64_t to)
 {
-    bn_job *j = (bn_job *)job;
+    const bn_job *j = (const bn_job *)job;
     bnfloss_row x;
 
-    bn_read_row(j, i, j->state ? j->state + i : &x, NULL);
+    for (int64_t i = from; i < to; i++)
+        bn_read_row(j, i, j->state ? j->state + i : &x, NULL, NULL);
 }
 
-static void bn_task_backward(void *job, int64_t i)
+static void bn_task_backward(void *job, int64_t from, int64_t to)
 {
-    bn_job *j = (bn_job *)job;
+    const bn_job *j = (const bn_job *)job;
 
-    bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
-                    bn_logits_row(j, i), bn_grad_row(j, i), NULL);
+    for (int64_t i = from; i < to; i++)
+        bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
+                        bn_logits_row(j, i), bn_grad_row(j, i), NULL);
 }
 
-static void bn_task_fused(void *job, int64_t i)
+static void bn_fused_row(const bn_job *j, int64_t i, bn_held *held)
 {
-    bn_job *j = (bn_job *)job;
+    const bn_sweep *s = &j->sweep;
     const void *row = bn_logits_row(j, i);
     void *grad = bn_grad_row(j, i);
     bnfloss_row x;
     bn_kept kept, *keep = NULL;
 
-    if (bn_keeps(&j->sweep, row, grad)) {
+    if (bn_keeps(s, row, grad)) {
         kept.e = (float *)grad;
         kept.columns = 0;
         keep = &kept;
     }
-    bn_read_row(j, i, &x, keep);
-    bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i), row, grad, keep);
+    if (held->row && bn_job_label(j, i) >= 0) {
+        bn_read_row(j, i, &x, keep, held);
+        bn_held_end(s, held);
+    } else {
+        bn_held_finish(s, held);
+        bn_read_row(j, i, &x, keep, NULL);
+    }
+    bn_row_hold(s, &x, bn_job_dlogp(j, i), row, grad, keep, held);
 }
 
-/* ---- One task per chunk of a wide row ----------------------------------- */
+static void bn_task_fused(void *job, int64_t from, int64_t to)
+{
+    const bn_job *j = (const bn_job *)job;
+    bn_held held;
+
+    held.row = NULL;
+    for (int64_t i = from; i < to; i++)
+        bn_fused_row(j, i, &held);
+    bn_held_finish(&j->sweep, &held);
+}
+
+/* ---- A task is some chunks of a wide row -------------------------------- */
 
 /* The row at hand. */
 typedef struct bn_wide {
@@ -148,25 +168,25 @@ static int64_t bn_chunks(const bn_view *w)
     return (w->vocab + BNFLOSS_CHUNK - 1) / BNFLOSS_CHUNK;
 }
 
-static void bn_task_chunk_forward(void *wide, int64_t c)
+static void bn_task_chunk_forward(void *wide, int64_t from, int64_t to)
 {
     const bn_wide *r = (const bn_wide *)wide;
     const bn_job *j = r->job;
 
-    bn_row_chunk(&j->sweep, bn_logits_row(j, r->i), r->label,
-                 c * BNFLOSS_CHUNK, j->chunk + c, NULL);
+    for (int64_t i = from; i < to; i++)
+        bn_row_chunk(&j->sweep, bn_logits_row(j, r->i), r->label,
+                     i * BNFLOSS_CHUNK, j->chunk + i, NULL, NULL);
 }
 
-static void bn_task_chunk_backward(void *wide, int64_t c)
+static void bn_task_chunk_backward(void *wide, int64_t from, int64_t to)
 {
     const bn_wide *r = (const bn_wide *)wide;
     const bn_job *j = r->job;
-    const void *row = bn_logits_row(j, r->i);
-    const int64_t from = c * BNFLOSS_CHUNK, V = j->sweep.view->vocab;
-    const int64_t to = V - from < BNFLOSS_CHUNK ? V : from + BNFLOSS_CHUNK;
+    const int64_t V = j->sweep.view->vocab, end = to * BNFLOSS_CHUNK;
 
-    bn_row_apply(&j->sweep, &r->plan, &r->state, row, bn_grad_row(j, r->i),
-                 from, to, NULL);
+    bn_row_apply(&j->sweep, &r->plan, &r->state, bn_logits_row(j, r->i),
+                 bn_grad_row(j, r->i), from * BNFLOSS_CHUNK,
+                 end < V ? end : V, NULL);
 }
 
 static void bn_merge_chunks(const bn_job *j, bnfloss_row *x)
@@ -190,7 +210,7 @@ BN_NOINLINE static void bn_wide_forward(bn_job *j, int64_t i, int threads,
     r.i = i;
     r.label = bn_job_label(j, i);
     if (r.label < 0) {
-        bn_read_row(j, i, x, NULL);
+        bn_read_row(j, i, x, NULL, NULL);
         return;
     }
     bn_parallel(bn_task_chunk_forward, &r, bn_chunks(j->sweep.view), threads);

@@ -1,18 +1,11 @@
 /* Threads, if the builder asked for them: the one file that knows OpenMP.
  *
- * A job is cut into n tasks whose results do not depend on who runs them.
+ * A job is cut into tasks whose results do not depend on who runs them.
  * After a fork the runtime of OpenMP may hang in the child, so a process
  * other than the one that first used threads goes on alone. */
 
-typedef void bn_task(void *job, int64_t i);
-
-/* Tasks from .. to - 1, on this thread. */
-BN_NOINLINE static void bn_tasks(bn_task *task, void *job, int64_t from,
-                                 int64_t to)
-{
-    for (int64_t i = from; i < to; i++)
-        task(job, i);
-}
+/* Does from .. to - 1 of a job. */
+typedef void bn_task(void *job, int64_t from, int64_t to);
 
 #ifdef BNFLOSS_OPENMP
 #include <omp.h>
@@ -60,7 +53,7 @@ BN_NOINLINE static void bn_team(bn_task *task, void *job, int64_t n,
         const int64_t each = n / all, more = n % all;
         const int64_t from = t * each + (t < more ? t : more);
 
-        bn_tasks(task, job, from, from + each + (t < more));
+        task(job, from, from + each + (t < more));
         bn_env_leave(env);
     }
 }
@@ -70,7 +63,7 @@ static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
     if (threads > 1)
         bn_team(task, job, n, threads);
     else
-        bn_tasks(task, job, 0, n);
+        task(job, 0, n);
 }
 #else
 static int bn_thread_count(int32_t wanted, int64_t n)
@@ -83,6 +76,6 @@ static int bn_thread_count(int32_t wanted, int64_t n)
 static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
 {
     (void)threads;
-    bn_tasks(task, job, 0, n);
+    task(job, 0, n);
 }
 #endif
