@@ -61,6 +61,29 @@ WIDE static void scale_ahead(float *x, size_t n, float a, size_t ahead)
         x[i] *= a;
 }
 
+/* The same into L2, each first line a page further on than the others: so that
+ * the page is known by then. */
+static void ask_l2(const char *at)
+{
+    __builtin_prefetch(at + 4096, 0, 2);
+    __builtin_prefetch(at + 64, 0, 2);
+    __builtin_prefetch(at + 128, 0, 2);
+    __builtin_prefetch(at + 192, 0, 2);
+}
+
+WIDE static void scale_l2(float *x, size_t n, float a, size_t ahead)
+{
+    size_t i = 0;
+
+    for (; i + 64 <= n; i += 64) {
+        ask_l2((const char *)(x + i + ahead));
+        for (size_t j = 0; j < 64; j++)
+            x[i + j] *= a;
+    }
+    for (; i < n; i++)
+        x[i] *= a;
+}
+
 /* Reads a piece into the cache first and scales it there: memory then sees
  * reads and writes in turns, as from a kernel that reads a row twice. */
 WIDE static void scale_pieces(float *x, size_t n, float a)
@@ -86,14 +109,17 @@ WIDE static uint64_t sum_plain(const uint64_t *x, size_t n)
     return s;
 }
 
-WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n, size_t ahead)
+WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n, size_t ahead,
+                               int l2)
 {
     uint64_t s[32] = { 0 }, all = 0;
     size_t i = 0;
 
     for (; i + 32 <= n; i += 32) {
-        for (size_t j = 0; j < 32; j += 8)
+        for (size_t j = 0; j < 32 && !l2; j += 8)
             __builtin_prefetch(x + i + j + ahead);
+        if (l2)
+            ask_l2((const char *)(x + i + ahead));
         for (size_t j = 0; j < 32; j++)
             s[j] += x[i + j];
     }
@@ -117,19 +143,22 @@ WIDE static uint64_t sum_halves(const uint64_t *x, size_t n)
     return n % 2 ? a + b + x[n - 1] : a + b;
 }
 
-enum { READ_PLAIN, READ_8K, READ_16K, READ_HALVES, READS,
-       SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_PIECES, LOOPS };
+enum { READ_PLAIN, READ_8K, READ_16K, READ_L2, READ_HALVES, READS,
+       SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_L2, SCALE_PIECES,
+       LOOPS };
 
 static void run_loop(int loop, void *p, size_t bytes)
 {
     switch (loop) {
     case READ_PLAIN:  sink = sum_plain(p, bytes / 8); break;
-    case READ_8K:     sink = sum_ahead(p, bytes / 8, 1024); break;
-    case READ_16K:    sink = sum_ahead(p, bytes / 8, 2048); break;
+    case READ_8K:     sink = sum_ahead(p, bytes / 8, 1024, 0); break;
+    case READ_16K:    sink = sum_ahead(p, bytes / 8, 2048, 0); break;
+    case READ_L2:     sink = sum_ahead(p, bytes / 8, 2048, 1); break;
     case READ_HALVES: sink = sum_halves(p, bytes / 8); break;
     case SCALE_PLAIN: scale_plain(p, bytes / 4, one); break;
     case SCALE_8K:    scale_ahead(p, bytes / 4, one, 2048); break;
     case SCALE_16K:   scale_ahead(p, bytes / 4, one, 4096); break;
+    case SCALE_L2:    scale_l2(p, bytes / 4, one, 4096); break;
     default:          scale_pieces(p, bytes / 4, one); break;
     }
 }
