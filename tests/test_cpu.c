@@ -40,9 +40,9 @@ int main(void)
 
         CHECK(!!bn_cpu_has_avx2(&c) == ((n & avx2) == avx2), "avx2: %x", n);
         CHECK(!!bn_cpu_has_avx512(&c) == (n == all), "avx512: %x", n);
-        c.leaf1_ecx |= 0xCFu;               /* what does not matter */
-        c.leaf7_ebx |= 0x1Fu;
-        c.xcr0 |= 1u << 9;
+        c.leaf1_ecx |= 0xCFu;               /* what does not matter: */
+        c.leaf7_ebx |= 0x1Fu;               /* of xcr0 x87, protection keys */
+        c.xcr0 |= 1u | 1u << 9;
         CHECK(!!bn_cpu_has_avx2(&c) == ((n & avx2) == avx2), "avx2: %x", n);
         CHECK(!!bn_cpu_has_avx512(&c) == (n == all), "avx512: %x", n);
     }

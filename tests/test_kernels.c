@@ -573,6 +573,10 @@ static void nans(void)
             CHECK(bn_to_bf16(x) == 0x7FC0 && bn_to_f16(x) == 0x7E00,
                   "NaN %08x", (unsigned)bn_bits_of(x));
         }
+    for (uint32_t i = 1; i < 1 << 10; i++)      /* quiet, with its payload */
+        for (uint32_t sign = 0; sign < 2; sign++)
+            CHECK(bn_bits_of(bn_from_f16((uint16_t)(sign << 15 | 0x7C00 | i)))
+                  == (sign << 31 | 0x7FC00000 | i << 13), "f16 NaN %u", i);
 }
 
 /* ---- The exponential ---------------------------------------------------- */

@@ -60,16 +60,16 @@ BN_INLINE float bn_fma(float a, float b, float c)
     return __builtin_fmaf(a, b, c);
 }
 #else
-/* s is the sum of p and q, which all are double and of which s alone is
- * rounded. It is rounded to odd instead, after which rounding to float cannot
- * go wrong (Boldo and Melquiond 2008). */
+/* s, which is finite, is the sum of p and q, which all are double and of which
+ * s alone is rounded. It is rounded to odd instead, after which rounding to
+ * float cannot go wrong (Boldo and Melquiond 2008). */
 BN_NOINLINE static float bn_fma_slow(double p, double q, double s)
 {
     const double t = s - p;
     const double error = (p - (s - t)) + (q - t);
     uint64_t bits = bn_bits64_of(s);
 
-    if (error != 0 && !(bits & 1) && bn_is_finite(s))
+    if (error != 0 && !(bits & 1))
         bits += (error > 0) == (s > 0) ? 1 : (uint64_t)-1;
     return (float)bn_double_of(bits);
 }

@@ -482,7 +482,7 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
         if (!clean || (f->general && p->type != BNFLOSS_F32)) {
             FN(any_span)(p, i, buffer, f, &lanes);
             FN(span_max)(p, i + BN_BLOCK, buffer, &t);
-        } else if (f->keep && !f->general)
+        } else if (f->keep)
             FN(clean_span)(BNFLOSS_F32, p->z, i, next, f, &lanes, &t);
         else if (p->type == BNFLOSS_F32)
             FN(clean_span)(BNFLOSS_F32, p->z, i, next, &g, &lanes, &t);
@@ -523,7 +523,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     f.sums = &s;
     f.map = map;
     f.ahead = &c->ahead;
-    f.keep = c->keep ? c->keep->e : NULL;
+    f.keep = !general && c->keep ? c->keep->e : NULL;
     f.before = c->before ? c->before->e : NULL;
     f.factor = c->before ? (float)c->before->factor : 0;
     f.least = c->before ? (float)c->before->least : 0;

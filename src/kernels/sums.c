@@ -362,12 +362,10 @@ static int bn_sums_lead(bn_sums *s, const bn_map *map, float z, int64_t at)
 /* Fills in what a chunk's pass has found about the others and the leader. */
 static void bn_sums_finish(bn_sums *s, bnfloss_row *row)
 {
-    if (s->started) {
-        const int led = s->leader_at >= 0;
+    const int led = s->leader_at >= 0;
 
-        bn_sums_move(s, led ? s->leader : s->c);
-        bn_sums_gather(s, led ? bn_exp(s->base - s->leader) : 1);
-    }
+    bn_sums_move(s, led ? s->leader : s->c);
+    bn_sums_gather(s, led ? bn_exp(s->base - s->leader) : 1);
     row->leader = s->leader;
     row->leader_id = s->leader_at;
     row->sum = s->total_sum;

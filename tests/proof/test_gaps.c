@@ -405,24 +405,49 @@ static void answers(void)
     }
 }
 
-/* A slice of the vocabulary has none of these outputs, each by itself. */
-static void slice_outputs(void)
+/* The outputs of a row, one at a time. */
+static bnfloss_outputs output_of(int k, float *f, int32_t *id)
 {
-    float f[N];
-    int32_t id[N];
+    bnfloss_outputs o;
 
+    EMPTY(o);
+    o.logp = k == 0 ? f : NULL;
+    o.rest = k == 1 ? f : NULL;
+    o.entropy = k == 2 ? f : NULL;
+    o.log_square = k == 3 ? f : NULL;
+    o.argmax = k == 4 ? id : NULL;
+    return o;
+}
+
+/* Each by itself is what it is beside the others; a slice of the vocabulary
+ * has none of them. */
+static void single_outputs(void)
+{
+    float all[4][N], f[N];
+    int32_t all_id[N], id[N];
+    bnfloss_outputs o;
+    bnfloss_layout l = layout_of(N, V, 0);
+
+    make(77);
+    EMPTY(o);
+    o.logp = all[0];
+    o.rest = all[1];
+    o.entropy = all[2];
+    o.log_square = all[3];
+    o.argmax = all_id;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, &o, NULL)
+          == BNFLOSS_OK, "all outputs");
     for (int k = 0; k < 5; k++) {
-        bnfloss_layout l = layout_of(N, V, 0);
-        bnfloss_outputs o;
-
-        EMPTY(o);
-        o.logp = k == 0 ? f : NULL;
-        o.rest = k == 1 ? f : NULL;
-        o.entropy = k == 2 ? f : NULL;
-        o.log_square = k == 3 ? f : NULL;
-        o.argmax = k == 4 ? id : NULL;
+        for (int i = 0; i < N; i++) {
+            f[i] = 77;
+            id[i] = 77;
+        }
+        o = output_of(k, f, id);
+        l.vocab_total = 0;
         CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, &o, NULL)
               == BNFLOSS_OK, "output %d", k);
+        CHECK(k == 4 ? memcmp(id, all_id, sizeof id) == 0
+                     : memcmp(f, all[k], sizeof f) == 0, "output %d alone", k);
         l.vocab_total = V + 1;
         CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, &o, NULL)
               == BNFLOSS_E_OPTION, "output %d of a slice", k);
@@ -910,7 +935,7 @@ int main(void)
     inputs_refused();
     outputs_in_work();
     answers();
-    slice_outputs();
+    single_outputs();
     for (int a = 0; a < 4; a++) {
         for (int b = a; b < 4; b++) {
             nan_pairs(BNFLOSS_DPO, 0, a, b);
