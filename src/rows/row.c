@@ -561,8 +561,8 @@ typedef struct bn_held {
 } bn_held;
 
 /* Narrower rows are in the nearest cache still when they are finished; of
- * wider ones a core's own cache does not hold two. */
-enum { BN_HELD_LEAST = 8192, BN_HELD_MOST = 131072 };
+ * wider ones a core's own cache holds less than one. */
+enum { BN_HELD_LEAST = 4096, BN_HELD_MOST = 262144 };
 
 static int bn_holds(const bn_sweep *s, const bn_kept *kept)
 {
