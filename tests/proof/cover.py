@@ -302,6 +302,11 @@ def main():
         if not shutil.which(tool):
             print(f'SKIPPED: {tool} is not installed (apt: clang-19 llvm-19)')
             return 77
+    if not a.keep and sh(['clang-19', '-fprofile-instr-generate', '-x', 'c',
+                          '-', '-o', os.devnull],
+                         input='int main(void) { return 0; }').returncode:
+        print('SKIPPED: clang-19 has no profiles (apt: libclang-rt-19-dev)')
+        return 77
     failed = 0
     if a.keep:
         with open(folder + '/export.json') as f:
