@@ -482,7 +482,7 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
         if (!clean || (f->general && p->type != BNFLOSS_F32)) {
             FN(any_span)(p, i, buffer, f, &lanes);
             FN(span_max)(p, i + BN_BLOCK, buffer, &t);
-        } else if (f->keep)
+        } else if (!f->general && f->keep)
             FN(clean_span)(BNFLOSS_F32, p->z, i, next, f, &lanes, &t);
         else if (p->type == BNFLOSS_F32)
             FN(clean_span)(BNFLOSS_F32, p->z, i, next, &g, &lanes, &t);
@@ -524,9 +524,13 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     f.map = map;
     f.ahead = &c->ahead;
     f.keep = !general && c->keep ? c->keep->e : NULL;
-    f.before = c->before ? c->before->e : NULL;
-    f.factor = c->before ? (float)c->before->factor : 0;
-    f.least = c->before ? (float)c->before->least : 0;
+    f.before = NULL;
+    f.factor = f.least = 0;
+    if (f.keep && c->before) {
+        f.before = c->before->e;
+        f.factor = (float)c->before->factor;
+        f.least = (float)c->before->least;
+    }
     f.general = general;
     f.dot = dot;
     bn_sums_init(&s, general, dot);

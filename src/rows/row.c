@@ -259,7 +259,8 @@ static int bn_streams(const bn_view *w, const void *row, const void *grad)
            && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32;
 }
 
-/* Exponentials of a row's first columns, kept where its gradient will be. */
+/* Exponentials of a row's first columns, kept where its gradient will be: e is
+ * that. */
 enum { BN_KEPT_CHUNKS = 32 };
 
 typedef struct bn_kept {
@@ -554,7 +555,6 @@ static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
  * made gradients while that waits for memory. */
 typedef struct bn_held {
     const void *row;            /* NULL: there is none */
-    void *grad;
     bnfloss_row x;
     bn_row_plan plan;
     bn_kept kept;               /* all columns */
@@ -619,11 +619,11 @@ static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
 static void bn_held_end(const bn_sweep *s, bn_held *h)
 {
     const bn_view *w = s->view;
-    const bn_singles a = bn_singles_read(s, &h->x, h->row, h->grad, 0,
-                                         w->vocab);
+    float *grad = h->kept.e;
+    const bn_singles a = bn_singles_read(s, &h->x, h->row, grad, 0, w->vocab);
 
-    bn_singles_write(s, &a, &h->plan, h->grad);
-    bn_row_padding(w, h->grad);
+    bn_singles_write(s, &a, &h->plan, grad);
+    bn_row_padding(w, grad);
     h->row = NULL;
 }
 
@@ -639,21 +639,15 @@ static void bn_held_finish(const bn_sweep *s, bn_held *h)
 /* Leaves the gradients of a row to the next one's forward pass, or makes them
  * now. */
 static void bn_row_hold(const bn_sweep *s, const bnfloss_row *x, float dlogp,
-                        const void *row, void *grad, const bn_kept *kept,
-                        bn_held *h)
+                        const void *row, const bn_kept *kept, bn_held *h)
 {
-    if (!kept || !bn_holds(s, kept)) {
-        bn_row_backward(s, x, dlogp, row, grad, kept);
+    bn_row_plan_make(s, x, dlogp, &h->plan);
+    if (!h->plan.filled && bn_holds(s, kept)) {
+        h->row = row;
+        h->x = *x;
+        h->kept = *kept;
         return;
     }
-    h->row = row;
-    h->grad = grad;
-    h->x = *x;
-    h->kept = *kept;
-    bn_row_plan_make(s, x, dlogp, &h->plan);
-    if (h->plan.filled) {
-        bn_row_apply(s, &h->plan, x, row, grad, 0, s->view->vocab, kept);
-        bn_row_padding(s->view, grad);
-        h->row = NULL;
-    }
+    bn_row_apply(s, &h->plan, x, row, kept->e, 0, s->view->vocab, kept);
+    bn_row_padding(s->view, kept->e);
 }

@@ -119,38 +119,43 @@ static void bn_task_backward(void *job, int64_t from, int64_t to)
                         bn_logits_row(j, i), bn_grad_row(j, i), NULL);
 }
 
-static void bn_fused_row(const bn_job *j, int64_t i, bn_held *held)
-{
-    const bn_sweep *s = &j->sweep;
-    const void *row = bn_logits_row(j, i);
-    void *grad = bn_grad_row(j, i);
-    bnfloss_row x;
-    bn_kept kept, *keep = NULL;
-
-    if (bn_keeps(s, row, grad)) {
-        kept.e = (float *)grad;
-        kept.columns = 0;
-        keep = &kept;
-    }
-    if (held->row && bn_job_label(j, i) >= 0) {
-        bn_read_row(j, i, &x, keep, held);
-        bn_held_end(s, held);
-    } else {
-        bn_held_finish(s, held);
-        bn_read_row(j, i, &x, keep, NULL);
-    }
-    bn_row_hold(s, &x, bn_job_dlogp(j, i), row, grad, keep, held);
-}
-
+/* Both, a row while it is in the cache. */
 static void bn_task_fused(void *job, int64_t from, int64_t to)
 {
     const bn_job *j = (const bn_job *)job;
+    bnfloss_row x;
+
+    for (int64_t i = from; i < to; i++) {
+        bn_read_row(j, i, &x, NULL, NULL);
+        bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i),
+                        bn_logits_row(j, i), bn_grad_row(j, i), NULL);
+    }
+}
+
+/* The same where exponentials are kept; a row may wait for the next one. */
+static void bn_task_kept(void *job, int64_t from, int64_t to)
+{
+    const bn_job *j = (const bn_job *)job;
+    const bn_sweep *s = &j->sweep;
+    bnfloss_row x;
+    bn_kept kept;
     bn_held held;
 
     held.row = NULL;
-    for (int64_t i = from; i < to; i++)
-        bn_fused_row(j, i, &held);
-    bn_held_finish(&j->sweep, &held);
+    for (int64_t i = from; i < to; i++) {
+        kept.e = (float *)bn_grad_row(j, i);
+        kept.columns = 0;
+        if (held.row && bn_job_label(j, i) >= 0) {
+            bn_read_row(j, i, &x, &kept, &held);
+            bn_held_end(s, &held);
+        } else {
+            bn_held_finish(s, &held);
+            bn_read_row(j, i, &x, &kept, NULL);
+        }
+        bn_row_hold(s, &x, bn_job_dlogp(j, i), bn_logits_row(j, i), &kept,
+                    &held);
+    }
+    bn_held_finish(s, &held);
 }
 
 /* ---- A task is some chunks of a wide row -------------------------------- */
@@ -260,8 +265,9 @@ static void bn_sweep_forward(bn_job *j, int32_t threads, int fused)
     bnfloss_row x;
 
     if (!bn_is_wide(w, cut)) {
-        bn_parallel(j->grad && fused ? bn_task_fused : bn_task_forward, j, N,
-                    bn_thread_count(threads, N));
+        bn_parallel(!j->grad || !fused ? bn_task_forward
+                    : bn_keeps(&j->sweep, j->logits, j->grad) ? bn_task_kept
+                    : bn_task_fused, j, N, bn_thread_count(threads, N));
         return;
     }
     for (int64_t i = 0; i < N; i++) {

@@ -224,6 +224,7 @@ def with_numpy(array):
 
 lib = c.CDLL(sys.argv[1])
 lib.bnfloss_version.restype = c.c_char_p
+lib.bnfloss_selftest.argtypes = [c.POINTER(c.c_char_p)]
 lib.bnfloss_status_string.restype = c.c_char_p
 lib.bnfloss_spec_init.argtypes = [c.c_void_p, c.c_uint32]
 lib.bnfloss_spec_init.restype = None
@@ -237,6 +238,9 @@ lib.bnfloss_kind_name.argtypes = [c.c_uint32]
 lib.bnfloss_kind_name.restype = c.c_char_p
 lib.bnfloss_kind_from_name.argtypes = [c.c_char_p]
 lib.bnfloss_kind_from_name.restype = c.c_uint32
+isa = c.c_char_p()              # what a binding does when it is loaded
+check(lib.bnfloss_selftest(c.byref(isa)) == 0 and isa.value is None,
+      "this machine computes other bits: %s" % isa.value)
 check_structs(sys.argv[2])
 check_names(lib)
 check_by_logp(lib, "simpo", 1, simpo)

@@ -126,6 +126,7 @@ struct Shifts {
 
 extern "C" {
     fn bnfloss_version() -> *const c_char;
+    fn bnfloss_selftest(isa: *mut *const c_char) -> u32;
     fn bnfloss_status_string(status: u32) -> *const c_char;
     fn bnfloss_kind_from_name(name: *const c_char) -> u32;
     fn bnfloss_kind_name(kind: u32) -> *const c_char;
@@ -183,6 +184,10 @@ fn main() {
     let seq_start: [i64; S + 1] = [0, 3, 5];
     let side: [i8; S] = [1, -1];
     let mut grad = [0f32; N * V];
+
+    // What a binding does when it is loaded.
+    let mut isa: *const c_char = std::ptr::null();
+    assert_eq!(unsafe { bnfloss_selftest(&mut isa) }, 0);
 
     println!("layout {}", size_of::<Layout>());
     println!("spec {}", size_of::<Spec>());
