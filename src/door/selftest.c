@@ -85,10 +85,11 @@ static void bn_self_row(bn_self *t, int64_t i, const bn_kernels *kernels)
     const int64_t label = bn_self_random(t, w.vocab);
     bnfloss_row x;
     bn_kept kept;
+    bn_held held;               /* too narrow to be held: finished at once */
 
     bn_self_logits(t, i, &w);
     bn_row_forward(&sweep, t->z, label, &x, NULL, NULL);
-    bn_row_backward(&sweep, &x, -0.5f, t->z, t->grad, NULL);
+    bn_row_backward(&sweep, &x, -0.5f, t->z, t->grad);
     bn_self_add_double(t, x.leader);
     bn_self_add_double(t, x.sum);
     bn_self_add_double(t, x.dot);
@@ -101,7 +102,7 @@ static void bn_self_row(bn_self *t, int64_t i, const bn_kernels *kernels)
         kept.e = t->z;
         kept.columns = 0;
         bn_row_forward(&sweep, t->z, label, &x, &kept, NULL);
-        bn_row_backward(&sweep, &x, -0.5f, t->z, t->z, &kept);
+        bn_row_hold(&sweep, &x, -0.5f, t->z, &kept, &held);
         bn_self_add_gradients(t, &w, t->z);
     }
 }

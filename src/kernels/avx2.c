@@ -24,7 +24,7 @@
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define v_stream_f32(p, x)  _mm256_stream_ps(p, x)
 #define v_fence()           _mm_sfence()
-#define v_leave()           _mm256_zeroupper()
+#define v_leave()           bn_zero_upper()
 #define v_add(a, b)         _mm256_add_ps(a, b)
 #define v_sub(a, b)         _mm256_sub_ps(a, b)
 #define v_mul(a, b)         _mm256_mul_ps(a, b)
@@ -56,6 +56,16 @@
 #define w_min_unsigned(a, b) _mm256_min_epu16(a, b)
 #define w_select_negative(k, a, b)                                            \
                             _mm256_blendv_epi8(b, a, _mm256_srai_epi16(k, 15))
+
+/* The intrinsic does not tell gcc before 12 that registers lose their upper
+ * halves: it would go on using what it had in them. Those from 16 on lose
+ * nothing. */
+BN_INLINE KERNEL void bn_zero_upper(void)
+{
+    __asm__ volatile("vzeroupper" : : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+                     "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                     "xmm12", "xmm13", "xmm14", "xmm15");
+}
 
 BN_INLINE KERNEL __m128i bn_load_avx2(const uint16_t *p)
 {

@@ -32,7 +32,7 @@
                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define v_stream_f32(p, x)  _mm512_stream_ps(p, x)
 #define v_fence()           _mm_sfence()
-#define v_leave()           _mm256_zeroupper()
+#define v_leave()           bn_zero_upper()
 #define v_add(a, b)         _mm512_add_ps(a, b)
 #define v_sub(a, b)         _mm512_sub_ps(a, b)
 #define v_mul(a, b)         _mm512_mul_ps(a, b)

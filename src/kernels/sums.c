@@ -64,8 +64,8 @@ static double bn_map_slope(const bn_map *map, float z)
 /* ---- Prefetching -------------------------------------------------------- */
 
 /* What a sweep asks for while it works on the group at index i: the `step`
- * bytes (128 or 256: a group's) from begin + i / 64 * step on. Addresses
- * beyond a buffer do no harm. */
+ * bytes (128 or 256: a group's) from begin + i / 64 * step on, or some of them
+ * a little earlier. Addresses beyond a buffer do no harm. */
 typedef struct bn_prefetches {
     uintptr_t begin;
     uint32_t step;
@@ -478,8 +478,9 @@ static void bn_coefficients_plain(bn_coefficients *k, const bn_factor *f,
                                   float origin)
 {
     /* a power of two moves over to the exponential where the factor, or
-     * its products, would leave the range of a float */
-    const int32_t moved = f->e > 80 ? -100 : f->e < -80 ? 40 : 0;
+     * its products, would leave the range of a float; a factor that does so
+     * all the same leaves no product within it */
+    const int32_t moved = f->e > 80 ? -125 : f->e < -80 ? 40 : 0;
 
     k->origin = origin;
     k->uniform = 0;

@@ -125,7 +125,9 @@ static void bn_chunk_squares(const bn_sweep *s, const bn_chunk *chunk,
 /* Columns from c on that are one chunk of n. */
 static int64_t bn_chunk_size(int64_t n, int64_t c)
 {
-    return n - c < BNFLOSS_CHUNK ? n - c : BNFLOSS_CHUNK;
+    const int64_t left = n - c, whole = BNFLOSS_CHUNK;
+
+    return left < whole ? left : whole;
 }
 
 /* The chunk of columns from c on, as a row of its own. keep: NULL, or where
@@ -538,14 +540,13 @@ static void bn_row_padding(const bn_view *w, void *grad)
 }
 
 static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
-                            float dlogp, const void *row, void *grad,
-                            const bn_kept *kept)
+                            float dlogp, const void *row, void *grad)
 {
     const bn_view *w = s->view;
     bn_row_plan plan;
 
     bn_row_plan_make(s, x, dlogp, &plan);
-    bn_row_apply(s, &plan, x, row, grad, 0, w->vocab, kept);
+    bn_row_apply(s, &plan, x, row, grad, 0, w->vocab, NULL);
     bn_row_padding(w, grad);
 }
 

@@ -116,7 +116,7 @@ static void bn_task_backward(void *job, int64_t from, int64_t to)
 
     for (int64_t i = from; i < to; i++)
         bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
-                        bn_logits_row(j, i), bn_grad_row(j, i), NULL);
+                        bn_logits_row(j, i), bn_grad_row(j, i));
 }
 
 /* Both, a row while it is in the cache. */
@@ -128,7 +128,7 @@ static void bn_task_fused(void *job, int64_t from, int64_t to)
     for (int64_t i = from; i < to; i++) {
         bn_read_row(j, i, &x, NULL, NULL);
         bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i),
-                        bn_logits_row(j, i), bn_grad_row(j, i), NULL);
+                        bn_logits_row(j, i), bn_grad_row(j, i));
     }
 }
 
