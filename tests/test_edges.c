@@ -971,6 +971,7 @@ static void value_nothing(const variant *w)
     bnfloss_result r = { 0 };
     fix_args a;
     outcome before, after;
+    double z, g;                /* aligned for every type */
 
     make(&a, w);
     take(&before, &a);
@@ -979,6 +980,8 @@ static void value_nothing(const variant *w)
     layout.grad_type = w->grad_type;
     in.struct_size = sizeof in;
     r.struct_size = sizeof r;
+    z = 0;
+    g = 7;
     edge("E1");
     for (int vocab = 0; vocab < 2; vocab++) {
         layout.vocab = vocab;
@@ -987,6 +990,9 @@ static void value_nothing(const variant *w)
                           NULL, 0, 1, &r) == BNFLOSS_OK
               && r.loss == 0 && r.tokens == 0 && r.sequences == 0
               && r.nan_rows == 0 && r.where == -1, "no rows, V = %d", vocab);
+        CHECK(bnfloss_run(&layout, a.spec, NULL, &z, NULL, &g, NULL, NULL, 0,
+                          1, &r) == BNFLOSS_OK
+              && g == 7, "no rows, V = %d, with pointers", vocab);
         CHECK(bnfloss_forward(&layout, NULL, NULL, 0, 0, NULL, NULL, &r)
               == BNFLOSS_OK && r.tokens == 0, "forward of no rows");
         CHECK(bnfloss_backward(&layout, NULL, NULL, 0, 0, NULL, NULL, NULL,

@@ -257,7 +257,7 @@ static int bn_streams(const bn_view *w, const void *row, const void *grad)
 {
     const int64_t many = BN_STREAM_BYTES / 4;
 
-    return grad != row && w->rows > many / w->vocab && !w->accumulate
+    return grad != row && w->rows * w->vocab > many && !w->accumulate
            && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32;
 }
 
