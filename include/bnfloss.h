@@ -709,7 +709,7 @@ BNFLOSS_API bnfloss_status bnfloss_isa_select(const char *name);
 
 /* Whether this build computes what it should on this machine: some 300 rows
  * through every instruction set that is here and 8 through every loss, in a
- * few milliseconds and KiB of stack. E_SELFTEST if a single bit differs from
+ * few milliseconds and 20 KiB of stack. E_SELFTEST if a single bit differs from
  * what all tested builds compute; *isa, where not NULL, then names the
  * instruction set, and is NULL otherwise. Worth a line at start-up. */
 BNFLOSS_API bnfloss_status bnfloss_selftest(const char **isa);

@@ -39,6 +39,38 @@ static void crooked_forward(const bn_chunk *chunk, const bn_map *map,
     x->dot = bn_double_of(bn_bits64_of(x->dot) ^ 1);
 }
 
+/* One bit of a row that waited for this one. */
+static void crooked_before(const bn_chunk *chunk, const bn_map *map,
+                           bnfloss_row *x)
+{
+    honest->forward[BN_DOT](chunk, map, x);
+    if (chunk->before && chunk->before->done)
+        chunk->before->e[0] = bn_float_of(bn_bits_of(chunk->before->e[0]) ^ 1);
+}
+
+/* And one of rows wider than a block, of this type. */
+static uint32_t crooked_type;
+
+static void crooked_wide(const bn_chunk *chunk, bnfloss_row *x)
+{
+    if (chunk->n > BN_BLOCK && chunk->type == crooked_type)
+        x->sum = bn_double_of(bn_bits64_of(x->sum) ^ 1);
+}
+
+static void crooked_wide_plain(const bn_chunk *chunk, const bn_map *map,
+                               bnfloss_row *x)
+{
+    honest->forward[BN_PLAIN](chunk, map, x);
+    crooked_wide(chunk, x);
+}
+
+static void crooked_wide_dot(const bn_chunk *chunk, const bn_map *map,
+                             bnfloss_row *x)
+{
+    honest->forward[BN_DOT](chunk, map, x);
+    crooked_wide(chunk, x);
+}
+
 /* From any address to the next multiple of 16, and so on from part to part. */
 static void work_parts(void)
 {
@@ -92,6 +124,14 @@ int main(void)
         k = *list[i];
         k.kept = crooked_kept;
         CHECK(bn_self_hash(&k) != BN_SELF_HASH, "kept of %s", k.name);
+        k = *list[i];
+        k.forward[BN_DOT] = crooked_before;
+        CHECK(bn_self_hash(&k) != BN_SELF_HASH, "rows that wait, %s", k.name);
+        k.forward[BN_PLAIN] = crooked_wide_plain;
+        k.forward[BN_DOT] = crooked_wide_dot;
+        for (crooked_type = 0; crooked_type < 3; crooked_type++)
+            CHECK(bn_self_hash(&k) != BN_SELF_HASH, "wide rows of type %d, %s",
+                  (int)crooked_type, k.name);
     }
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
     fesetround(FE_UPWARD);              /* whatever the caller rounds like */

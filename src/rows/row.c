@@ -565,11 +565,9 @@ typedef struct bn_held {
  * wider ones a core's own cache holds less than one. */
 enum { BN_HELD_LEAST = 4096, BN_HELD_MOST = 262144 };
 
-static int bn_holds(const bn_sweep *s, const bn_kept *kept)
+static int bn_rows_wait(const bn_view *w)
 {
-    const int64_t V = s->view->vocab;
-
-    return kept->columns == V && V >= BN_HELD_LEAST && V <= BN_HELD_MOST;
+    return w->vocab >= BN_HELD_LEAST && w->vocab <= BN_HELD_MOST;
 }
 
 /* Chunk i of a row, from column c on; kept only if all before it are. */
@@ -637,18 +635,21 @@ static void bn_held_finish(const bn_sweep *s, bn_held *h)
     }
 }
 
-/* Leaves the gradients of a row to the next one's forward pass, or makes them
- * now. */
+/* Leaves the gradients of a row to the next one's forward pass, where it is
+ * to wait and can, or makes them now. */
 static void bn_row_hold(const bn_sweep *s, const bnfloss_row *x, float dlogp,
-                        const void *row, const bn_kept *kept, bn_held *h)
+                        const void *row, const bn_kept *kept, int waits,
+                        bn_held *h)
 {
+    const bn_view *w = s->view;
+
     bn_row_plan_make(s, x, dlogp, &h->plan);
-    if (!h->plan.filled && bn_holds(s, kept)) {
+    if (waits && !h->plan.filled && kept->columns == w->vocab) {
         h->row = row;
         h->x = *x;
         h->kept = *kept;
         return;
     }
-    bn_row_apply(s, &h->plan, x, row, kept->e, 0, s->view->vocab, kept);
-    bn_row_padding(s->view, kept->e);
+    bn_row_apply(s, &h->plan, x, row, kept->e, 0, w->vocab, kept);
+    bn_row_padding(w, kept->e);
 }

@@ -137,6 +137,7 @@ static void bn_task_kept(void *job, int64_t from, int64_t to)
 {
     const bn_job *j = (const bn_job *)job;
     const bn_sweep *s = &j->sweep;
+    const int waits = bn_rows_wait(s->view);
     bnfloss_row x;
     bn_kept kept;
     bn_held held;
@@ -153,7 +154,7 @@ static void bn_task_kept(void *job, int64_t from, int64_t to)
             bn_read_row(j, i, &x, &kept, NULL);
         }
         bn_row_hold(s, &x, bn_job_dlogp(j, i), bn_logits_row(j, i), &kept,
-                    &held);
+                    waits, &held);
     }
     bn_held_finish(s, &held);
 }
