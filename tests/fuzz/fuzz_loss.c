@@ -76,16 +76,24 @@ static int close_to(double a, double b, double size, double tolerance)
            || fabs(a - b) <= tolerance * (fabs(a) + fabs(b) + size);
 }
 
-/* |loss| of each sequence or pair, added: what rounding is relative to. */
+/* About |loss| of each token, sequence or pair, added: what rounding is
+ * relative to. Where weights of both signs cancel, the loss itself can be any
+ * fraction of it; a sequence's own is then taken for 1. */
 static double magnitude(const call *c, const float *dlogp)
 {
-    double sum = fabs(c->result->loss);
+    double sum = fabs(c->result->loss), weights = 0, divisor = 1;
 
     for (int64_t i = 0; i < c->N; i++) {
         const double x = fabs((double)dlogp[i] * (double)c->logp[i]);
 
         sum += x - x == 0 ? x : 0;
     }
+    for (int64_t s = 0; c->seq_weight && s < c->S; s++)
+        weights += fabs((double)c->seq_weight[s]);
+    if (c->result->divisor != 0 && fabs(c->result->divisor) < 1)
+        divisor = fabs(c->result->divisor);
+    for (int k = 0; k < c->specs; k++)
+        sum += fabs((double)c->spec[k].weight) * weights / divisor;
     return sum;
 }
 

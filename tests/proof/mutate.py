@@ -24,7 +24,9 @@ import glob
 import hashlib
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -172,14 +174,20 @@ def sh(command, timeout=120, **more):
                           text=True, errors='replace', **more)
 
 
+def seconds():
+    """Of CPU time, that the programs run so far have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Suite:
     """The tests as objects, and the library made anew for each mutant."""
 
     # The cheapest first, and what survives one meets the next. tcc compiles
-    # the library in 10 ms, gcc without the pages in 1 s, with them in 5.
-    PAGES = ['gcc', '-O1', '-fopenmp', '-DBNFLOSS_OPENMP']
-    TOOLS = {'tcc': ['tcc'], 'scalar': ['gcc', '-O1', '-U__GNUC__'],
-             'gcc': PAGES}
+    # the library in 10 ms; gcc in 5 s, and in 1 s without the kernels' pages,
+    # which are then those of the library without a mutant.
+    TOOLS = {'tcc': ['tcc'],
+             'gcc': ['gcc', '-O1', '-fopenmp', '-DBNFLOSS_OPENMP']}
     QUICK = 2.5                     # seconds: more is not worth it with tcc
 
     def __init__(self, folder):
@@ -194,21 +202,73 @@ class Suite:
         self.object, self.time, self.hash = {}, {}, {}
         self.met, self.kills = {}, {}
         for tool in self.tools:     # a copy that stays
-            lib, self.object[tool] = self.compile(tool)
-            shutil.copy(lib, f'{folder}/{tool}.o')
+            shutil.copy(self.compile(tool)[0], f'{folder}/{tool}.o')
+        self.pages = self.keep_pages()
         self.reads, self.links, self.building = {}, {}, {}
         self.names = self.build_tests()
 
-    def compile(self, tool):
-        out = os.path.join(self.folder, 'lib.o')
-        if os.path.exists(out):
-            os.unlink(out)
-        r = sh(self.TOOLS[tool] + ['-w', '-I' + self.tree + '/include', '-c',
-                                   self.tree + '/src/bnfloss.c', '-o', out])
-        if r.returncode or not os.path.exists(out):
+    def keep_pages(self):
+        """The names of the kernels' pages; their object, nothing else of it
+        visible."""
+        names = re.findall(r' bn_kernels_(scalar|avx2|avx512|neon)$',
+                           sh(['nm', self.folder + '/gcc.o']).stdout, re.M)
+        for how in ('globalize', 'keep-global'):
+            r = sh(['objcopy', *(f'--{how}-symbol=bn_kernels_{n}'
+                                 for n in names), self.folder + '/'
+                    + ('gcc.o' if how == 'globalize' else 'pages.o'),
+                    self.folder + '/pages.o'])
+            if r.returncode:
+                sys.exit(r.stdout)
+        return names
+
+    def pages_of(self, file):
+        """The pages that a mutant of this file can change."""
+        page = os.path.basename(file)[:-2]
+        if '/kernels/' not in file or page in ('cpu', 'neon'):
+            return []
+        return [page] if page in self.pages else self.pages
+
+    def source(self, pages):
+        """The library's file, with these pages and the others' names."""
+        with open(self.tree + '/src/bnfloss.c') as f:
+            text = f.read()
+        for n in set(self.pages) - set(pages):
+            text = text.replace(
+                f'#include "kernels/{n}.c"', f'#define BN_HAVE_{n.upper()}\n'
+                f'extern const bn_kernels bn_kernels_{n};\n')
+        path = self.tree + '/src/some.c'
+        with open(path, 'w') as f:
+            f.write(text)
+        return path
+
+    def compile(self, tool, file=None):
+        """The library as one object, with what a mutant of this file can
+        change compiled anew, and the hash of that; None if it does not."""
+        made, lib = self.folder + '/made.o', self.folder + '/lib.o'
+        for path in (made, lib):
+            if os.path.exists(path):
+                os.unlink(path)
+        pages = self.pages_of(file) if file else []
+        some = tool == 'gcc' and file and len(pages) < len(self.pages)
+        r = sh([*self.TOOLS[tool], '-w', '-I' + self.tree + '/include', '-c',
+                self.source(pages) if some else self.tree + '/src/bnfloss.c',
+                '-o', made])
+        if r.returncode or not os.path.exists(made):
             return None, r.stdout
-        with open(out, 'rb') as f:
-            return out, hashlib.sha256(f.read()).hexdigest()
+        with open(made, 'rb') as f:
+            h = hashlib.sha256(f.read()).hexdigest()
+        if some:
+            sh(['ld', '-r', made, self.folder + '/pages.o', '-o', lib])
+        else:
+            os.rename(made, lib)
+        return lib, h
+
+    def unchanged(self, tool, file):
+        """The hash without a mutant; to be asked for before there is one."""
+        key = (tool, *self.pages_of(file))
+        if key not in self.object:
+            self.object[key] = self.compile(tool, file)[1]
+        return self.object[key]
 
     def flags(self):
         return ['-w', '-I' + self.tree + '/include',
@@ -267,10 +327,15 @@ class Suite:
         command = [program, *MORE.get(name, [])]
         if name in SEEDS:
             command += ['--count', str(SEEDS[name])]
+        most = int(limit) + 1       # of CPU time: other programs run as well
         try:
-            r = sh(command, timeout=limit, cwd=self.folder,
-                   env={**os.environ, 'OMP_WAIT_POLICY': 'passive'})
+            r = sh(command, timeout=20 * most, cwd=self.folder,
+                   env={**os.environ, 'OMP_WAIT_POLICY': 'passive'},
+                   preexec_fn=lambda: resource.setrlimit(
+                       resource.RLIMIT_CPU, (most, most)))
         except subprocess.TimeoutExpired:
+            return 'hangs', ''
+        if r.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
             return 'hangs', ''
         found = re.search(r'hash (\w+)\s*$', r.stdout)
         return r.returncode, found.group(1) if found else ''
@@ -280,11 +345,11 @@ class Suite:
         fails, or skips all (77), cannot kill; with tcc nor can a slow one."""
         key = tool, name
         if key not in self.time:
-            began = time.time()
+            began = seconds()
             code, self.hash[key] = self.run(
                 tool, name, f'{self.folder}/{tool}.o',
                 self.QUICK if tool == 'tcc' else 120, '', ROOT)
-            self.time[key] = time.time() - began if code == 0 else None
+            self.time[key] = seconds() - began if code == 0 else None
             if code and tool == self.tools[-1]:
                 print(f'NOT USED: {name} fails without a mutant ({code})')
         return self.time[key] is not None
@@ -323,6 +388,8 @@ class Suite:
         path = os.path.join(self.tree, mutant.file)
         with open(path) as f:
             text = f.read()
+        for tool in self.tools:
+            self.unchanged(tool, mutant.file)
         try:
             with open(path, 'w') as f:
                 f.write(text[:mutant.start] + mutant.new + text[mutant.end:])
@@ -335,9 +402,8 @@ class Suite:
         """The mutant meets a test: None, or how it is seen."""
         if not self.used(tool, name):
             return None
-        code, value = self.run(tool, name, lib,
-                               10 * self.time[tool, name] + 5
-                               + 3 * self.building[name], file, self.tree)
+        code, value = self.run(tool, name, lib, 4 * self.time[tool, name] + 1,
+                               file, self.tree)
         for place in (file, os.path.dirname(file)):
             key = tool, name, place
             self.met[key] = self.met.get(key, 0) + 1
@@ -350,20 +416,18 @@ class Suite:
 
     def verdict(self, file, hint):
         """hint: the test and tool that killed it when src/ was another."""
-        tools = [t for t in self.tools if t == 'gcc' or (
-            '/kernels/' not in file and (t == 'tcc' or '/rows/' not in file))]
         bits, different = None, []
-        if hint and hint[1] in tools and hint[0] in self.names:
-            lib, what = self.compile(hint[1])
-            seen = lib and what != self.object[hint[1]] and self.meets(
-                file, hint[1], hint[0], lib)
+        if hint and hint[1] in self.tools and hint[0] in self.names:
+            lib, what = self.compile(hint[1], file)
+            seen = lib and what != self.unchanged(hint[1], file) \
+                and self.meets(file, hint[1], hint[0], lib)
             if seen and seen[0] == 'killed':
                 return seen
-        for tool in tools:
-            lib, what = self.compile(tool)
+        for tool in self.tools:
+            lib, what = self.compile(tool, file)
             if lib is None:
                 return 'stillborn', ''
-            different.append(what != self.object[tool])
+            different.append(what != self.unchanged(tool, file))
             if not different[-1]:
                 continue            # not in this compiler's view of it
             for name in self.steps(tool, file):
@@ -372,7 +436,7 @@ class Suite:
                     return seen
                 bits = seen or bits
         # what gcc makes nothing of does nothing, whatever tcc makes of it
-        if not any(different if len(tools) == 1 else different[1:]):
+        if not different[-1]:
             return 'equivalent', ''
         return bits or ('survived', '')
 
