@@ -54,8 +54,8 @@ SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
 # Tests that are about a part: the others' mutants would die there by luck.
-ABOUT = {'maths': 'src/losses/', 'cpu': ('src/kernels/', 'src/rows/'),
-         'kernels': ('src/kernels/', 'src/rows/')}
+ABOUT = {'maths': 'src/losses/', 'cpu': 'src/kernels/',
+         'kernels': 'src/kernels/'}
 FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run properties gaps selftest '
          'kernels family_edges guard edges batches').split()
 SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
@@ -168,7 +168,7 @@ def mutants_of(file, text):
 
 # ---- Building and running ---------------------------------------------------
 
-def sh(command, timeout=120, **more):
+def sh(command, timeout=1200, **more):    # of a machine with other work
     return subprocess.run(command, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=timeout,
                           text=True, errors='replace', **more)
@@ -204,21 +204,30 @@ class Suite:
         for tool in self.tools:     # a copy that stays
             shutil.copy(self.compile(tool)[0], f'{folder}/{tool}.o')
         self.pages = self.keep_pages()
-        self.reads, self.links, self.building = {}, {}, {}
+        self.reads, self.links = {}, {}
         self.names = self.build_tests()
 
     def keep_pages(self):
-        """The names of the kernels' pages; their object, nothing else of it
-        visible."""
+        """The names of the kernels' pages; an object of theirs with nothing
+        else to be seen of it; and a library that can do without them."""
         names = re.findall(r' bn_kernels_(scalar|avx2|avx512|neon)$',
                            sh(['nm', self.folder + '/gcc.o']).stdout, re.M)
+        made = self.folder + '/gcc.o'
         for how in ('globalize', 'keep-global'):
-            r = sh(['objcopy', *(f'--{how}-symbol=bn_kernels_{n}'
-                                 for n in names), self.folder + '/'
-                    + ('gcc.o' if how == 'globalize' else 'pages.o'),
-                    self.folder + '/pages.o'])
-            if r.returncode:
-                sys.exit(r.stdout)
+            sh(['objcopy', *(f'--{how}-symbol=bn_kernels_{n}' for n in names),
+                made, self.folder + '/pages.o'], check=True)
+            made = self.folder + '/pages.o'
+        path = self.tree + '/src/bnfloss.c'
+        with open(path) as f:
+            text = f.read()
+        for n in names:
+            text = text.replace(
+                f'#include "kernels/{n}.c"', f'#if defined(NO_{n})\n'
+                f'#define BN_HAVE_{n.upper()}\n'
+                f'extern const bn_kernels bn_kernels_{n};\n'
+                f'#else\n#include "kernels/{n}.c"\n#endif')
+        with open(path, 'w') as f:
+            f.write(text)
         return names
 
     def pages_of(self, file):
@@ -228,18 +237,10 @@ class Suite:
             return []
         return [page] if page in self.pages else self.pages
 
-    def source(self, pages):
-        """The library's file, with these pages and the others' names."""
-        with open(self.tree + '/src/bnfloss.c') as f:
-            text = f.read()
-        for n in set(self.pages) - set(pages):
-            text = text.replace(
-                f'#include "kernels/{n}.c"', f'#define BN_HAVE_{n.upper()}\n'
-                f'extern const bn_kernels bn_kernels_{n};\n')
-        path = self.tree + '/src/some.c'
-        with open(path, 'w') as f:
-            f.write(text)
-        return path
+    def without(self, tool, file):
+        """Flags that leave out what it cannot."""
+        return [f'-DNO_{n}' for n in self.pages
+                if tool == 'gcc' and n not in self.pages_of(file)]
 
     def compile(self, tool, file=None):
         """The library as one object, with what a mutant of this file can
@@ -248,11 +249,9 @@ class Suite:
         for path in (made, lib):
             if os.path.exists(path):
                 os.unlink(path)
-        pages = self.pages_of(file) if file else []
-        some = tool == 'gcc' and file and len(pages) < len(self.pages)
-        r = sh([*self.TOOLS[tool], '-w', '-I' + self.tree + '/include', '-c',
-                self.source(pages) if some else self.tree + '/src/bnfloss.c',
-                '-o', made])
+        some = self.without(tool, file) if file else []
+        r = sh([*self.TOOLS[tool], *some, '-w', '-I' + self.tree + '/include',
+                '-c', self.tree + '/src/bnfloss.c', '-o', made])
         if r.returncode or not os.path.exists(made):
             return None, r.stdout
         with open(made, 'rb') as f:
@@ -287,7 +286,6 @@ class Suite:
             self.reads[name] = set(re.findall(r'/(src/\S+)', reads))
             # all of it: built anew each time, without the library
             self.links[name] = 'src/door/loss.c' not in self.reads[name]
-            self.building[name] = 5
             if self.links[name] and not self.build_test(
                     name, [*self.flags(), *more, source], reads, out):
                 print(f'NOT USED: {name} does not compile')
@@ -316,40 +314,45 @@ class Suite:
         program = os.path.join(self.folder, name)
         if file in self.reads[name] or not self.links[name]:
             own = 'tcc' if tool == 'tcc' and not self.links[name] else 'gcc'
-            r = sh([*self.TOOLS[own], *self.flags(), test_source(name, tree)]
-                   + ([lib] if self.links[name] else []) + ['-lm', '-o',
-                   program] + (['-lquadmath'] if own == 'gcc' else []))
+            some = self.without(own, file) \
+                if 'src/bnfloss.c' in self.reads[name] else []
+            r = sh([*self.TOOLS[own], *self.flags(), *some,
+                    test_source(name, tree)]
+                   + ([lib] if self.links[name] else [])
+                   + ([self.folder + '/pages.o'] if some else [])
+                   + ['-lm', '-o', program]
+                   + (['-lquadmath'] if own == 'gcc' else []))
         else:
             r = sh(['gcc', '-fopenmp', f'{self.folder}/{name}.o', lib, '-lm',
                     '-lquadmath', '-o', program])
         if r.returncode:
-            return 'link', ''
+            return 'link', '', 0
         command = [program, *MORE.get(name, [])]
         if name in SEEDS:
             command += ['--count', str(SEEDS[name])]
-        most = int(limit) + 1       # of CPU time: other programs run as well
+        began, most = seconds(), int(limit) + 1     # of CPU time
         try:
             r = sh(command, timeout=20 * most, cwd=self.folder,
                    env={**os.environ, 'OMP_WAIT_POLICY': 'passive'},
                    preexec_fn=lambda: resource.setrlimit(
                        resource.RLIMIT_CPU, (most, most)))
         except subprocess.TimeoutExpired:
-            return 'hangs', ''
+            return 'hangs', '', 0
         if r.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-            return 'hangs', ''
+            return 'hangs', '', 0
         found = re.search(r'hash (\w+)\s*$', r.stdout)
-        return r.returncode, found.group(1) if found else ''
+        return (r.returncode, found.group(1) if found else '',
+                seconds() - began)
 
     def used(self, tool, name):
         """Whether the test passes unmutated: tried when first asked. One that
         fails, or skips all (77), cannot kill; with tcc nor can a slow one."""
         key = tool, name
         if key not in self.time:
-            began = seconds()
-            code, self.hash[key] = self.run(
+            code, self.hash[key], spent = self.run(
                 tool, name, f'{self.folder}/{tool}.o',
                 self.QUICK if tool == 'tcc' else 120, '', ROOT)
-            self.time[key] = seconds() - began if code == 0 else None
+            self.time[key] = spent if code == 0 else None
             if code and tool == self.tools[-1]:
                 print(f'NOT USED: {name} fails without a mutant ({code})')
         return self.time[key] is not None
@@ -379,8 +382,8 @@ class Suite:
             broad = (k[1] + 0.5) / (n[1] + 1)
             cost = self.time.get((tool, name)) or (
                 FIRST.index(name) / 4 + 0.1 if name in FIRST else 9)
-            if file in self.reads[name]:
-                cost += self.building[name]
+            if file in self.reads[name] or not self.links[name]:
+                cost += 4
             return -(k[0] + 2 * broad) / (n[0] + 2) / cost
         return sorted(found, key=worth)
 
@@ -402,7 +405,7 @@ class Suite:
         """The mutant meets a test: None, or how it is seen."""
         if not self.used(tool, name):
             return None
-        code, value = self.run(tool, name, lib, 4 * self.time[tool, name] + 1,
+        code, value, _ = self.run(tool, name, lib, 4 * self.time[tool, name] + 1,
                                file, self.tree)
         for place in (file, os.path.dirname(file)):
             key = tool, name, place
@@ -501,7 +504,9 @@ def tests_hash():
     return h.hexdigest()[:12]
 
 
-def read_log(path, tests=None):
+def read_log(path, tests=None, known=()):
+    """Outcomes; of survivors only those that met these tests, or that have
+    their reason anyway."""
     found = {}
     if os.path.exists(path):
         with open(path) as f:
@@ -509,7 +514,8 @@ def read_log(path, tests=None):
                 key, value = line.rstrip('\n').split('\t\t')
                 found[key] = value
     return {k: v for k, v in found.items() if tests is None
-            or not v.startswith(('survived', 'bits')) or v.endswith(tests)}
+            or not v.startswith(('survived', 'bits')) or v.endswith(tests)
+            or k in known}
 
 
 def old_killers():
@@ -564,7 +570,7 @@ def main():
           f'{len(kernel)} of kernels', flush=True)
     os.makedirs(BUILD, exist_ok=True)
     log, tests = f'{BUILD}/mutation-{source_hash()[:12]}.tsv', tests_hash()
-    outcome, killers = read_log(log, tests), old_killers()
+    outcome, killers = read_log(log, tests, known), old_killers()
     wrong = [w for w in check_lists(plain + kernel, outcome, known)
              if 'line has gone' in w]
     wanted_now = [m for m in wanted if m.key not in outcome]
@@ -590,7 +596,9 @@ def main():
         print(f'{60 * done / (time.time() - began):.1f} mutants a minute, '
               f'{spent / max(done, 1):.1f} s of CPU each')
         shutil.rmtree(a.folder, ignore_errors=True)
-    report(wanted, outcome, known, wrong)
+    drawn = {m.key for m in wanted}     # and what has run at another time
+    report([m for m in plain + kernel if a.files in m.file
+            and (m.key in drawn or m.key in outcome)], outcome, known, wrong)
     return 1 if wrong else 0
 
 
@@ -628,7 +636,8 @@ def report(wanted, outcome, known, wrong):
     dead = count.get('killed', 0) + count.get('bits', 0)
     score = 100 * dead / max(counted, 1)
     without = 100 * dead / max(counted - same, 1)
-    print(f'mutation: {len(ran)} of {len(wanted)} run, {counted} counted, '
+    print(f'mutation: {len(ran)} run, {len(wanted) - len(ran)} left, '
+          f'{counted} counted, '
           f'{count.get("killed", 0)} killed, {count.get("bits", 0)} by bits '
           f'alone, {len(survivors)} survived ({same} equivalent, {speed} '
           f'speed), score {score:.1f} %, without equivalents {without:.1f} %, '
