@@ -2,13 +2,14 @@
 """Mutation test: small bugs put into src/, one at a time, to see who notices.
 
     tests/proof/mutate.py [--minutes M] [--all | --sample N --kernels K]
-                          [--seed S] [--listed] [--files PART]
+                          [--seed S] [--listed] [--files PART] [--keep]
 
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
 statements, swapped arguments. A seeded sample of the mutants of src/losses,
 src/rows and src/door, and one of src/kernels, meets the tests until one fails.
 Outcomes are kept by content in build-proof/mutation-HASH.tsv, so that a run
-can be stopped and taken up again; killers of another state of src/ go first.
+can be stopped and taken up again, and by --keep in mutants.txt, from where
+another clone takes them up; killers of another state of src/ go first.
 
     killed      a test failed, crashed or hung
     bits        no test failed, but the hash of a fuzz target's results changed
@@ -54,8 +55,10 @@ SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
 # Tests that are about a part: the others' mutants would die there by luck.
+LOW = 'src/kernels/', 'src/rows/'
 ABOUT = {'maths': 'src/losses/', 'cpu': 'src/kernels/',
-         'kernels': 'src/kernels/'}
+         'kernels': 'src/kernels/', 'fused': LOW, 'shapes': LOW,
+         'guard': (*LOW, 'src/door/'), 'slices': (*LOW, 'src/door/')}
 FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run properties gaps selftest '
          'kernels family_edges guard edges batches').split()
 SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
@@ -184,11 +187,13 @@ class Suite:
     """The tests as objects, and the library made anew for each mutant."""
 
     # The cheapest first, and what survives one meets the next. tcc compiles
-    # the library in 10 ms; gcc in 5 s, and in 1 s without the kernels' pages,
-    # which are then those of the library without a mutant.
-    TOOLS = {'tcc': ['tcc'],
-             'gcc': ['gcc', '-O1', '-fopenmp', '-DBNFLOSS_OPENMP']}
-    QUICK = 2.5                     # seconds: more is not worth it with tcc
+    # the library in 10 ms; gcc in 1 s, and its kernels' pages in 7 more: those
+    # that the mutant cannot change are linked as they were, and what is not
+    # of rows or kernels meets the scalar one alone.
+    GCC = ['gcc', '-fopenmp', '-DBNFLOSS_OPENMP']
+    TOOLS = {'tcc': ['tcc'], 'scalar': [*GCC, '-O1', '-DONLY_scalar'],
+             'gcc': [*GCC, '-O2']}
+    QUICK = 0.5                     # seconds: more is not worth it with tcc
 
     def __init__(self, folder):
         self.tree = os.path.join(folder, 'tree')
@@ -201,9 +206,11 @@ class Suite:
                       if shutil.which(self.TOOLS[t][0])]
         self.object, self.time, self.hash = {}, {}, {}
         self.met, self.kills = {}, {}
-        for tool in self.tools:     # a copy that stays
-            shutil.copy(self.compile(tool)[0], f'{folder}/{tool}.o')
+        shutil.copy(self.compile('gcc')[0], folder + '/gcc.o')
         self.pages = self.keep_pages()
+        for tool in self.tools:     # a copy that stays
+            shutil.copy(self.compile(tool, 'src/losses/')[0],
+                        f'{folder}/{tool}.o')
         self.reads, self.links = {}, {}
         self.names = self.build_tests()
 
@@ -221,11 +228,14 @@ class Suite:
         with open(path) as f:
             text = f.read()
         for n in names:
-            text = text.replace(
-                f'#include "kernels/{n}.c"', f'#if defined(NO_{n})\n'
-                f'#define BN_HAVE_{n.upper()}\n'
-                f'extern const bn_kernels bn_kernels_{n};\n'
-                f'#else\n#include "kernels/{n}.c"\n#endif')
+            page = f'#include "kernels/{n}.c"'
+            text = text.replace(page, f'''
+#if !defined(NO_{n})
+{page}
+#elif {int(n == 'scalar')} || !defined(ONLY_scalar)
+#define BN_HAVE_{n.upper()}
+extern const bn_kernels bn_kernels_{n};
+#endif''')
         with open(path, 'w') as f:
             f.write(text)
         return names
@@ -238,9 +248,10 @@ class Suite:
         return [page] if page in self.pages else self.pages
 
     def without(self, tool, file):
-        """Flags that leave out what it cannot."""
-        return [f'-DNO_{n}' for n in self.pages
-                if tool == 'gcc' and n not in self.pages_of(file)]
+        """Flags that leave out what it cannot, or the tool has not."""
+        return [f'-DNO_{n}' for n in self.pages if tool != 'tcc'
+                and (n not in self.pages_of(file)
+                     or (tool == 'scalar' and n != 'scalar'))]
 
     def compile(self, tool, file=None):
         """The library as one object, with what a mutant of this file can
@@ -313,7 +324,7 @@ class Suite:
         """A test with a library; built anew if it reads the file itself."""
         program = os.path.join(self.folder, name)
         if file in self.reads[name] or not self.links[name]:
-            own = 'tcc' if tool == 'tcc' and not self.links[name] else 'gcc'
+            own = 'gcc' if self.links[name] else tool
             some = self.without(own, file) \
                 if 'src/bnfloss.c' in self.reads[name] else []
             r = sh([*self.TOOLS[own], *self.flags(), *some,
@@ -321,7 +332,7 @@ class Suite:
                    + ([lib] if self.links[name] else [])
                    + ([self.folder + '/pages.o'] if some else [])
                    + ['-lm', '-o', program]
-                   + (['-lquadmath'] if own == 'gcc' else []))
+                   + ([] if own == 'tcc' else ['-lquadmath']))
         else:
             r = sh(['gcc', '-fopenmp', f'{self.folder}/{name}.o', lib, '-lm',
                     '-lquadmath', '-o', program])
@@ -353,14 +364,19 @@ class Suite:
                 tool, name, f'{self.folder}/{tool}.o',
                 self.QUICK if tool == 'tcc' else 120, '', ROOT)
             self.time[key] = spent if code == 0 else None
-            if code and tool == self.tools[-1]:
+            if code and tool == 'gcc':
                 print(f'NOT USED: {name} fails without a mutant ({code})')
         return self.time[key] is not None
+
+    def tools_for(self, file):
+        """Those that its mutants meet."""
+        pages = '/rows/' in file or '/kernels/' in file
+        return [t for t in self.tools if pages or t != 'gcc']
 
     def steps(self, tool, file):
         """The tests that a mutant of this file meets with this tool, those
         first that have killed most a second so far."""
-        rows = '/rows/' in file or '/kernels/' in file
+        pages = 'gcc' in self.tools_for(file)
         room = os.path.dirname(file)
         before = self.tools[:self.tools.index(tool)]
         found = []
@@ -369,10 +385,13 @@ class Suite:
                 continue
             if not self.links[name] and file not in self.reads[name]:
                 continue
-            # what passed with one tool would pass with the next; but the
-            # pages are for rows, the threads and the environment
-            if not rows and any(self.time.get((t, name)) for t in before) \
-                    and not (tool == 'gcc' and name == 'environment'):
+            # what passed with one tool would pass with the next, but the
+            # pages, and threads, which tcc has not
+            if tool == 'scalar' and any(
+                    self.time.get((t, name)) for t in before) \
+                    and name != 'environment':
+                continue
+            if tool == 'scalar' and pages and not self.links[name]:
                 continue
             found.append(name)
 
@@ -420,13 +439,14 @@ class Suite:
     def verdict(self, file, hint):
         """hint: the test and tool that killed it when src/ was another."""
         bits, different = None, []
-        if hint and hint[1] in self.tools and hint[0] in self.names:
+        tools = self.tools_for(file)
+        if hint and hint[1] in tools and hint[0] in self.names:
             lib, what = self.compile(hint[1], file)
             seen = lib and what != self.unchanged(hint[1], file) \
                 and self.meets(file, hint[1], hint[0], lib)
             if seen and seen[0] == 'killed':
                 return seen
-        for tool in self.tools:
+        for tool in tools:
             lib, what = self.compile(tool, file)
             if lib is None:
                 return 'stillborn', ''
@@ -439,7 +459,7 @@ class Suite:
                     return seen
                 bits = seen or bits
         # what gcc makes nothing of does nothing, whatever tcc makes of it
-        if not different[-1]:
+        if not any(different[1:] or different):
             return 'equivalent', ''
         return bits or ('survived', '')
 
@@ -518,14 +538,59 @@ def read_log(path, tests=None, known=()):
             or k in known}
 
 
-def old_killers():
+KEPT = os.path.join(HERE, 'mutants.txt')
+
+
+def name_of(key):
+    return hashlib.sha256(key.encode()).hexdigest()[:10]
+
+
+def keep(outcome):
+    """Writes mutants.txt: those of each outcome."""
+    groups = {}
+    for key, value in outcome.items():
+        words = value.split()
+        what = ' '.join(words[:{'killed': 3, 'bits': 2}.get(words[0], 1)])
+        groups.setdefault(what, []).append(name_of(key))
+    with open(KEPT, 'w') as f:
+        f.write('# What became of the mutants of one state of src/, by '
+                'their names\n# (name_of() in mutate.py). Written by '
+                'tests/proof/mutate.py --keep.\n'
+                f'src {source_hash()}\n')
+        for what, names in sorted(groups.items()):
+            f.write(f'\n{what}: {len(names)}\n')
+            names.sort()
+            for i in range(0, len(names), 7):
+                f.write(' '.join(names[i:i + 7]) + '\n')
+
+
+def read_kept(mutants):
+    """The hash of src/ that mutants.txt is about, and key -> outcome."""
+    found, what, src = {}, '', ''
+    by_name = {name_of(m.key): m.key for m in mutants}
+    if os.path.exists(KEPT):
+        with open(KEPT) as f:
+            for line in f:
+                if line.startswith('src '):
+                    src = line.split()[1]
+                elif ':' in line:
+                    what = line.split(':')[0].replace(' ', '\t', 1)
+                    what += '' if '\t' in what else '\t'
+                elif not line.startswith('#'):
+                    for name in set(line.split()) & set(by_name):
+                        found[by_name[name]] = what
+    return src, found
+
+
+def old_killers(kept):
     """key -> (test, tool) that killed it, of any state of src/."""
     found = {}
-    for path in sorted(glob.glob(f'{BUILD}/mutation-*.tsv'),
-                       key=os.path.getmtime):
-        for key, value in read_log(path).items():
-            words = value.replace('\t', ' ').split()
-            if words[0] == 'killed' and len(words) == 4:
+    logs = [read_log(p) for p in sorted(glob.glob(f'{BUILD}/mutation-*.tsv'),
+                                        key=os.path.getmtime)]
+    for log in [kept, *logs]:
+        for key, value in log.items():
+            words = value.split()
+            if words[0] == 'killed' and len(words) > 2:
                 found[key] = words[1], words[2]
     return found
 
@@ -551,6 +616,8 @@ def main():
                    help='those of survivors.txt as well')
     p.add_argument('--files', default='', help='only those with this in them')
     p.add_argument('--seed', type=int, default=1)
+    p.add_argument('--keep', action='store_true',
+                   help='write what is known into mutants.txt')
     p.add_argument('--folder', default='/dev/shm/bnfloss-mutants-%d'
                    % os.getpid())
     a = p.parse_args()
@@ -570,7 +637,11 @@ def main():
           f'{len(kernel)} of kernels', flush=True)
     os.makedirs(BUILD, exist_ok=True)
     log, tests = f'{BUILD}/mutation-{source_hash()[:12]}.tsv', tests_hash()
-    outcome, killers = read_log(log, tests, known), old_killers()
+    src, kept = read_kept(plain + kernel)
+    killers = old_killers(kept)
+    outcome = {k: v for k, v in kept.items() if src == source_hash()
+               and (not v.startswith(('survived', 'bits')) or k in known)}
+    outcome.update(read_log(log, tests, known))
     wrong = [w for w in check_lists(plain + kernel, outcome, known)
              if 'line has gone' in w]
     wanted_now = [m for m in wanted if m.key not in outcome]
@@ -596,6 +667,8 @@ def main():
         print(f'{60 * done / (time.time() - began):.1f} mutants a minute, '
               f'{spent / max(done, 1):.1f} s of CPU each')
         shutil.rmtree(a.folder, ignore_errors=True)
+    if a.keep:
+        keep(outcome)
     drawn = {m.key for m in wanted}     # and what has run at another time
     report([m for m in plain + kernel if a.files in m.file
             and (m.key in drawn or m.key in outcome)], outcome, known, wrong)
