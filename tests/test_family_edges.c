@@ -1419,6 +1419,74 @@ static void value_far_squares(void)
 }
 
 /* CHOSEN_ONLY is the others' rows ignored. */
+/* dlogp of two responses of a token each, a pair or two sides. */
+static double of_two(const bnfloss_spec *s, float first, float second,
+                     float *dlogp)
+{
+    static const int64_t start[] = { 0, 1, 2 };
+    static const int8_t sides[] = { 1, -1 };
+    static const float ref[] = { -1, -1 };
+    const float logp[] = { first, second };
+    bnfloss_inputs in = { .struct_size = sizeof in, .sequences = 2,
+                          .seq_start = start };
+    bnfloss_result r = { .struct_size = sizeof r };
+
+    if (s->kind == BNFLOSS_ASFT)
+        in.side = sides;
+    else
+        in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.ref_logp = s->kind == BNFLOSS_DISCOPOP ? ref : NULL;
+    CHECK(bnfloss_loss(s, &in, 2, NULL, logp, NULL, dlogp, NULL, fam.work,
+                       sizeof fam.work, &r) == BNFLOSS_OK, "kind %d",
+          (int)s->kind);
+    return r.loss;
+}
+
+/* A response that is to become unlikely, and is certain: its gradient points
+ * down, infinitely, and is 0 where the loss has no weight. */
+static void value_certain(void)
+{
+    bnfloss_spec s;
+    float dlogp[2];
+
+    edge("E260");
+    bnfloss_spec_init(&s, BNFLOSS_ORPO);
+    CHECK(of_two(&s, -1, 0, dlogp) == HUGE_VAL && dlogp[0] < -1
+          && dlogp[1] == HUGE_VALF, "ORPO: dlogp %g", (double)dlogp[1]);
+    bnfloss_spec_init(&s, BNFLOSS_ASFT);
+    CHECK(of_two(&s, -1, 0, dlogp) == HUGE_VAL && dlogp[0] < 0
+          && dlogp[1] == HUGE_VALF, "ASFT: dlogp %g", (double)dlogp[1]);
+    s.penalty = 0;
+    CHECK(of_two(&s, -1, 0, dlogp) == 0.5 && dlogp[0] == -0.5f
+          && dlogp[1] == 0, "ASFT without penalty: dlogp %g",
+          (double)dlogp[1]);
+}
+
+/* DiscoPOP far down: e^(-u (1 - 1/tau)) grows for tau > 1, and is 1 or
+ * nothing below; no NaN in its slope. */
+static void value_discopop_far(void)
+{
+    static const float far[] = { -1e30f, -HUGE_VALF };
+    bnfloss_spec s;
+    float dlogp[2];
+
+    edge("E261");
+    bnfloss_spec_init(&s, BNFLOSS_DISCOPOP);
+    for (int i = 0; i < 2; i++) {
+        s.tau = 2;
+        CHECK(of_two(&s, far[i], -1, dlogp) == HUGE_VAL
+              && dlogp[0] == -HUGE_VALF && dlogp[1] == HUGE_VALF,
+              "tau 2: dlogp %g %g", (double)dlogp[0], (double)dlogp[1]);
+        for (int half = 0; half < 2; half++) {
+            s.tau = half ? 0.5f : 1;
+            CHECK(of_two(&s, far[i], -1, dlogp) > 1e28
+                  && dlogp[0] == -s.beta && dlogp[1] == s.beta,
+                  "tau %g: dlogp %g %g", (double)s.tau, (double)dlogp[0],
+                  (double)dlogp[1]);
+        }
+    }
+}
+
 /* Log-probabilities next to 0 keep their digits in the sums of AOT, which
  * sorts what DPO takes as it comes: one pair is the same to both. */
 static void value_next_to_0(void)
@@ -1957,6 +2025,8 @@ int main(void)
     overlapped_specs();
     value_empty_mix();
     value_orpo_alone();
+    value_certain();
+    value_discopop_far();
     shift_errors();
     ginis();
     many_equal();

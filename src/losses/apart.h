@@ -75,7 +75,8 @@ static real bn_orpo(const bn_numbers *k, const bn_response *w,
                     const bn_response *x, real *dw, real *dx)
 {
     const real mw = bn_mean_logp(w), mx = bn_mean_logp(x), t = mx - mw;
-    const real qw = -R_EXPM1(mw), qx = -R_EXPM1(mx);    /* 1 - P */
+    const real qw = 0 - R_EXPM1(mw), qx = 0 - R_EXPM1(mx);      /* 1 - P, and
+                                                 * no -0 at P = 1 */
     const real up = t > 0 ? 1 : R_EXP(t);               /* e^t : 1, scaled */
     const real down = t > 0 ? R_EXP(-t) : 1;
     const real e = down * qx + up * qw;

@@ -48,8 +48,8 @@ static real bn_discopop(const bn_numbers *k, real u, real *du)
                                          - bn_softplus(v)
                                    : -bn_softplus(-v) - u);
 
-    *du = (bn_times(not_j, blend) - bn_times(j * not_j, bn_softplus(-u)))
-              / k->tau
-          - not_j * bn_sigmoid(-u) - blend;
+    *du = blend * (not_j / k->tau - 1)
+          - bn_times(j * not_j, bn_softplus(-u)) / k->tau
+          - not_j * bn_sigmoid(-u);
     return bn_times(not_j, bn_softplus(-u)) + blend;
 }

@@ -55,6 +55,6 @@ static real bn_asft(const bn_numbers *k, const bn_response *y, int side,
         *dl = -(1 + k->penalty) / y->n;
         return -(1 + k->penalty) * m;
     }
-    *dl = k->penalty / R_EXPM1(-m) / y->n;      /* P / (1 - P) */
+    *dl = bn_times(k->penalty, 1 / R_EXPM1(0 - m)) / y->n;  /* P / (1 - P) */
     return bn_times(k->penalty, -bn_log1mexp(m));
 }

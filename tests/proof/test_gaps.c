@@ -205,6 +205,39 @@ static void shifts(const char *isa)
 }
 
 /* The buffers that a measurement reads and writes lie apart. */
+/* A row that one of the two states ignores counts for nothing, as if both
+ * did. */
+static void shift_ignored(int in_state)
+{
+    const bnfloss_layout l = layout_of(N, V, BNFLOSS_MEAN);
+    bnfloss_inputs in = shift_inputs();
+    float some[N];
+    int32_t fewer[N];
+    bnfloss_shifts x, y;
+
+    EMPTY(x);
+    EMPTY(y);
+    make(7);
+    memcpy(fewer, labels, sizeof fewer);
+    memcpy(some, weights, sizeof some);
+    fewer[3] = -100;
+    some[3] = 0;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_forward(&l, other, labels, 0, N, ref_state,
+                                           NULL, NULL) == BNFLOSS_OK, "both");
+    in.row_weight = some;
+    CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, work, sizeof work,
+                                 &y) == BNFLOSS_OK, "without the row");
+    in.row_weight = weights;
+    CHECK(bnfloss_forward(&l, in_state ? logits : other, fewer, 0, N,
+                          in_state ? state : ref_state, NULL, NULL)
+          == BNFLOSS_OK
+          && bnfloss_measure_shifts(&in, N, state, ref_state, work,
+                                    sizeof work, &x) == BNFLOSS_OK, "ignored");
+    CHECK(memcmp(&x, &y, sizeof x) == 0, "logp of the chosen: %g, not %g",
+          x.logp_chosen, y.logp_chosen);
+}
+
 static void shift_overlaps(void)
 {
     bnfloss_inputs in = shift_inputs();
@@ -527,6 +560,51 @@ static void nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
         CHECK((dlogp[2 * k] != dlogp[2 * k]) == (k == a || k == b),
               "kind %d: dlogp of pair %d is %g", (int)kind, k,
               (double)dlogp[2 * k]);
+}
+
+/* ---- Kinks -------------------------------------------------------------- */
+
+/* One pair of a token each, exactly where a loss has its kink: dlogp of the
+ * chosen, beta 1. */
+static float at_kink(uint32_t kind, float chosen, float ref, double *loss)
+{
+    static const int64_t start[] = { 0, 1, 2 };
+    const float logp[] = { chosen, -2 }, refs[] = { ref, -2 };
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float dlogp[2] = { 7, 7 };
+
+    EMPTY(in);
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    bnfloss_spec_init(&s, kind);
+    in.ref_logp = kind == BNFLOSS_SLIC ? NULL : refs;
+    s.beta = kind == BNFLOSS_SLIC ? s.beta : 1;
+    s.gamma = kind == BNFLOSS_SLIC ? 1 : s.gamma;
+    s.sft_weight = 0;
+    CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "kind %d", (int)kind);
+    *loss = r.loss;
+    return dlogp[0];
+}
+
+/* A policy that is its reference, as every run's is at its first step: no
+ * penalty of DPOP's yet. And a margin that is just enough. */
+static void kinks(void)
+{
+    double loss, plain;
+
+    CHECK(at_kink(BNFLOSS_DPOP, -1, -1, &loss)
+          == at_kink(BNFLOSS_DPO, -1, -1, &plain) && loss == plain,
+          "DPOP: %g, not %g", loss, plain);
+    CHECK(at_kink(BNFLOSS_HINGE, -1, -2, &loss) == 0 && loss == 0, "hinge");
+    CHECK(at_kink(BNFLOSS_HINGE, -1, -1.5f, &loss) == -1 && loss == 0.5,
+          "hinge, half of it");
+    CHECK(at_kink(BNFLOSS_SLIC, -1, 0, &loss) == 0 && loss == 0, "SLiC");
+    CHECK(at_kink(BNFLOSS_SLIC, -1.5f, 0, &loss) == -1 && loss == 0.5,
+          "SLiC, half of it");
 }
 
 /* ---- BNF's own ---------------------------------------------------------- */
@@ -876,6 +954,49 @@ static void few_rows(const char *isa, int64_t vocab)
     free(many);
 }
 
+/* The smallest softcap whose reciprocal a float can hold. */
+static void least_softcap(void)
+{
+    bnfloss_layout l = layout_of(1, V, 0);
+
+    l.softcap = 0x1p-127f;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, 1, state, NULL, NULL)
+          == BNFLOSS_OK, "2^-127");
+    l.softcap = 0x1p-128f;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, 1, state, NULL, NULL)
+          == BNFLOSS_E_VALUE, "2^-128");
+}
+
+/* The columns behind a row that several threads share are 0, and those behind
+ * them nobody's. */
+static void padded_row(const char *isa)
+{
+    enum { WIDE = 2 * BNFLOSS_CHUNK + 3, COLS = WIDE + 5, ALL = COLS + 2 };
+    float *z = (float *)malloc(ALL * sizeof *z);
+    float *grad = (float *)malloc(ALL * sizeof *grad);
+    bnfloss_layout l = layout_of(1, WIDE, 0);
+    const int32_t y = WIDE - 1;
+    bnfloss_result r = result_of();
+    bnfloss_spec s;
+
+    if (!CHECK(z && grad, "no memory"))
+        return;
+    for (int j = 0; j < ALL; j++) {
+        z[j] = (float)(j % 7);
+        grad[j] = 7;
+    }
+    l.grad_cols = COLS;
+    l.grad_stride = ALL;
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(bnfloss_run(&l, &s, NULL, z, &y, grad, NULL, work, sizeof work, 4,
+                      &r) == BNFLOSS_OK, "%s", isa);
+    for (int j = WIDE; j < ALL; j++)
+        CHECK(grad[j] == (j < COLS ? 0 : 7), "%s: column %d is %g", isa, j,
+              (double)grad[j]);
+    free(z);
+    free(grad);
+}
+
 /* A child of a process that has used threads asks for threads, and gets its
  * parent's bits. It ends as programs do. */
 static void after_fork(void)
@@ -925,11 +1046,16 @@ int main(void)
         few_rows(isa, 50);
         few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
         large_batches(isa);
+        padded_row(isa);
         large_run(isa);
         as_sure(isa);
     }
     after_fork();
     sideless();
+    kinks();
+    least_softcap();
+    shift_ignored(0);
+    shift_ignored(1);
     shift_overlaps();
     rounding_kept();
     inputs_refused();
