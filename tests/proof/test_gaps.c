@@ -954,6 +954,66 @@ static void few_rows(const char *isa, int64_t vocab)
     free(many);
 }
 
+/* The first of AOT's pairs is empty: its loss is 0, and the others' their
+ * own. */
+static void empty_pair(void)
+{
+    static const int64_t start[] = { 0, 0, 0, 1, 2, 3, 4 };
+    static const float logp[] = { -1, -2, -3, -1 };
+    static const float ref[] = { -2, -1, -1, -2 };
+    double pair_loss[3] = { 7, 7, 7 };
+    bnfloss_result r = result_of();
+    bnfloss_outputs o;
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float dlogp[4];
+
+    EMPTY(o);
+    EMPTY(in);
+    o.seq_loss = pair_loss;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 6;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    bnfloss_spec_init(&s, BNFLOSS_AOT);
+    CHECK(bnfloss_loss(&s, &in, 4, NULL, logp, NULL, dlogp, &o, work,
+                       sizeof work, &r) == BNFLOSS_OK, "three pairs");
+    CHECK(pair_loss[0] == 0 && fabs(pair_loss[1] + pair_loss[2] - 2 * r.loss)
+          < 1e-15 && r.divisor == 2, "pairs' losses %g %g %g, of two %g",
+          pair_loss[0], pair_loss[1], pair_loss[2], r.loss);
+}
+
+/* Without its penalty DPOP is DPO, were the chosen response impossible. */
+static void no_penalty(void)
+{
+    static const int64_t start[] = { 0, 1, 2 };
+    static const uint32_t kinds[] = { BNFLOSS_DPO, BNFLOSS_DPOP };
+    static const float logp[] = { (float)-INFINITY, -1 }, ref[] = { -1, -1 };
+    float dlogp[2][2];
+
+    for (int k = 0; k < 2; k++) {
+        bnfloss_result r = result_of();
+        bnfloss_inputs in;
+        bnfloss_spec s;
+
+        EMPTY(in);
+        in.pairing = BNFLOSS_PAIRS_ADJACENT;
+        in.sequences = 2;
+        in.seq_start = start;
+        in.ref_logp = ref;
+        bnfloss_spec_init(&s, kinds[k]);
+        s.beta = 0.5f;
+        s.penalty = 0;
+        CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp[k], NULL, work,
+                           sizeof work, &r) == BNFLOSS_OK
+              && r.loss == (double)INFINITY, "kind %d: loss %g",
+              (int)kinds[k], r.loss);
+        CHECK(dlogp[k][0] == -0.5f && dlogp[k][1] == 0.5f,
+              "kind %d: dlogp %g %g", (int)kinds[k], (double)dlogp[k][0],
+              (double)dlogp[k][1]);
+    }
+}
+
 /* The smallest softcap whose reciprocal a float can hold. */
 static void least_softcap(void)
 {
@@ -965,6 +1025,68 @@ static void least_softcap(void)
     l.softcap = 0x1p-128f;
     CHECK(bnfloss_forward(&l, logits, labels, 0, 1, state, NULL, NULL)
           == BNFLOSS_E_VALUE, "2^-128");
+}
+
+/* A slice of the vocabulary that ends just before the label, or after it:
+ * nothing is written behind it. */
+static void label_next_door(const char *isa)
+{
+    bnfloss_layout left = layout_of(1, V, 0), right = layout_of(1, V, 0);
+    float grad[V + 1];
+    const float dlogp = -1;
+
+    for (int32_t y = V - 1; y <= V; y++) {
+        left.vocab_total = right.vocab_total = 2 * V;
+        right.vocab_begin = V;
+        grad[V] = 7;
+        CHECK(bnfloss_forward(&left, logits, &y, 0, 1, state, NULL, NULL)
+              == BNFLOSS_OK
+              && bnfloss_forward(&right, logits + V, &y, 0, 1, ref_state, NULL,
+                                 NULL) == BNFLOSS_OK
+              && bnfloss_row_merge(1, state, ref_state, NULL) == BNFLOSS_OK
+              && bnfloss_backward(&left, logits, &y, 0, 1, state, &dlogp,
+                                  grad, NULL) == BNFLOSS_OK, "%s", isa);
+        CHECK(grad[V] == 7, "%s: behind the slice: %g", isa, (double)grad[V]);
+        CHECK((grad[V - 1] < 0) == (y == V - 1), "%s: its last column: %g",
+              isa, (double)grad[V - 1]);
+    }
+}
+
+/* A pair for more threads than rows, in two sweeps: nothing is written behind
+ * the second row. */
+static void few_coupled(const char *isa)
+{
+    enum { WIDE = 3 * BNFLOSS_CHUNK + 9 };
+    static const int64_t start[] = { 0, 1, 2 };
+    static const float ref[] = { -1, -1 };
+    const size_t row = WIDE * sizeof(float);
+    float *z = (float *)malloc(2 * row), *grad = (float *)malloc(3 * row);
+    const bnfloss_layout l = layout_of(2, WIDE, 0);
+    const int32_t y[2] = { 1, WIDE - 1 };
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+
+    if (!CHECK(z && grad, "no memory"))
+        return;
+    for (int j = 0; j < 2 * WIDE; j++)
+        z[j] = (float)(j % 11);
+    for (int j = 0; j < 3 * WIDE; j++)
+        grad[j] = 7;
+    EMPTY(in);
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    memset(work, 0, sizeof work);           /* a state that would be written */
+    CHECK(bnfloss_run(&l, &s, &in, z, y, grad, NULL, work, sizeof work, 4, &r)
+          == BNFLOSS_OK, "%s", isa);
+    for (int j = 0; j < 3 * WIDE; j++)
+        CHECK((grad[j] == 7) == (j >= 2 * WIDE), "%s: column %d of row %d is "
+              "%g", isa, j % WIDE, j / WIDE, (double)grad[j]);
+    free(z);
+    free(grad);
 }
 
 /* The columns behind a row that several threads share are 0, and those behind
@@ -1047,12 +1169,16 @@ int main(void)
         few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
         large_batches(isa);
         padded_row(isa);
+        label_next_door(isa);
+        few_coupled(isa);
         large_run(isa);
         as_sure(isa);
     }
     after_fork();
     sideless();
     kinks();
+    no_penalty();
+    empty_pair();
     least_softcap();
     shift_ignored(0);
     shift_ignored(1);
