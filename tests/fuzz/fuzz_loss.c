@@ -82,14 +82,20 @@ static int close_to(double a, double b, double size, double tolerance)
 static double magnitude(const call *c, const float *dlogp)
 {
     double sum = fabs(c->result->loss), weights = 0, divisor = 1;
+    int above = 0, below = 0;
 
     for (int64_t i = 0; i < c->N; i++) {
         const double x = fabs((double)dlogp[i] * (double)c->logp[i]);
 
         sum += x - x == 0 ? x : 0;
     }
-    for (int64_t s = 0; c->seq_weight && s < c->S; s++)
+    for (int64_t s = 0; c->seq_weight && s < c->S; s++) {
         weights += fabs((double)c->seq_weight[s]);
+        above |= c->seq_weight[s] > 0;
+        below |= c->seq_weight[s] < 0;
+    }
+    if (!above || !below)
+        return sum;
     if (c->result->divisor != 0 && fabs(c->result->divisor) < 1)
         divisor = fabs(c->result->divisor);
     for (int k = 0; k < c->specs; k++)

@@ -193,18 +193,17 @@ static void check_gradient(const call *c, int64_t i)
                                                   ? c->layout.logit_scale : 1;
     const double q = -expm1((double)c->outputs.logp[i]);
     const double ls = (double)c->layout.label_smoothing;
+    /* d is the quotient of two floats, which may be denormal */
+    const double blur = !c->outputs.row_scale || d == 0 ? 0
+        : 0x1p-149 / fabs((double)c->outputs.dlogp[i])
+          + 0x1p-149 / fabs((double)c->outputs.row_scale[i]);
     /* flushed gradients; and a logp that a float has no room for */
     const double dust = (double)(c->V + 1) * 0x1p-124
-                        + fabs(d) * scale * 0x1p-140;
+                        + fabs(d) * scale * (0x1p-140 + blur);
     const int64_t y = label_of(c, i);
     double sum = 0;
 
     if (!(fabs(d) < 0x1p90) || !(fabs(d) > 0x1p-90))
-        return;
-    /* d is the quotient of two floats: of denormal ones it is a guess */
-    if (fabs((double)c->outputs.dlogp[i]) < 0x1p-122
-        || (c->outputs.row_scale
-            && fabs((double)c->outputs.row_scale[i]) < 0x1p-122))
         return;
     for (int64_t j = 0; j < c->V; j++) {
         const double g = (double)gradient(c, i, j);

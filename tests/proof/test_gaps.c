@@ -564,47 +564,61 @@ static void nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
 
 /* ---- Kinks -------------------------------------------------------------- */
 
-/* One pair of a token each, exactly where a loss has its kink: dlogp of the
- * chosen, beta 1. */
-static float at_kink(uint32_t kind, float chosen, float ref, double *loss)
+/* One pair of a token each, whose rejected one is as in the reference: the
+ * loss and dlogp. */
+static double of_pair(const bnfloss_spec *s, float chosen, float ref,
+                      float *dlogp)
 {
     static const int64_t start[] = { 0, 1, 2 };
     const float logp[] = { chosen, -2 }, refs[] = { ref, -2 };
     bnfloss_result r = result_of();
     bnfloss_inputs in;
-    bnfloss_spec s;
-    float dlogp[2] = { 7, 7 };
 
     EMPTY(in);
     in.pairing = BNFLOSS_PAIRS_ADJACENT;
     in.sequences = 2;
     in.seq_start = start;
-    bnfloss_spec_init(&s, kind);
-    in.ref_logp = kind == BNFLOSS_SLIC ? NULL : refs;
-    s.beta = kind == BNFLOSS_SLIC ? s.beta : 1;
-    s.gamma = kind == BNFLOSS_SLIC ? 1 : s.gamma;
-    s.sft_weight = 0;
-    CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, NULL, work,
-                       sizeof work, &r) == BNFLOSS_OK, "kind %d", (int)kind);
-    *loss = r.loss;
-    return dlogp[0];
+    in.ref_logp = s->kind == BNFLOSS_SLIC ? NULL : refs;
+    CHECK(bnfloss_loss(s, &in, 2, NULL, logp, NULL, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "kind %d",
+          (int)s->kind);
+    return r.loss;
 }
 
-/* A policy that is its reference, as every run's is at its first step: no
- * penalty of DPOP's yet. And a margin that is just enough. */
-static void kinks(void)
+/* Where a margin is just enough its slope is 0, and below it -1. */
+static void kink(uint32_t kind, float margin)
 {
-    double loss, plain;
+    bnfloss_spec s;
+    float dlogp[2];
 
-    CHECK(at_kink(BNFLOSS_DPOP, -1, -1, &loss)
-          == at_kink(BNFLOSS_DPO, -1, -1, &plain) && loss == plain,
-          "DPOP: %g, not %g", loss, plain);
-    CHECK(at_kink(BNFLOSS_HINGE, -1, -2, &loss) == 0 && loss == 0, "hinge");
-    CHECK(at_kink(BNFLOSS_HINGE, -1, -1.5f, &loss) == -1 && loss == 0.5,
-          "hinge, half of it");
-    CHECK(at_kink(BNFLOSS_SLIC, -1, 0, &loss) == 0 && loss == 0, "SLiC");
-    CHECK(at_kink(BNFLOSS_SLIC, -1.5f, 0, &loss) == -1 && loss == 0.5,
-          "SLiC, half of it");
+    bnfloss_spec_init(&s, kind);
+    s.sft_weight = 0;
+    if (kind == BNFLOSS_HINGE)
+        s.beta = 1;
+    CHECK(of_pair(&s, -2 + margin, -2, dlogp) == 0 && dlogp[0] == 0,
+          "kind %d: dlogp %g", (int)kind, (double)dlogp[0]);
+    CHECK(of_pair(&s, -2 + margin / 2, -2, dlogp) == (double)margin / 2
+          && dlogp[0] == -1, "kind %d, half of it: dlogp %g", (int)kind,
+          (double)dlogp[0]);
+}
+
+/* DPOP is DPO where its penalty is not due: for a policy that is its
+ * reference, as every run's is at its first step; and without one, were the
+ * chosen response impossible. */
+static void no_penalty(float chosen, float penalty)
+{
+    bnfloss_spec dpo, dpop;
+    float a[2], b[2];
+    double plain, loss;
+
+    bnfloss_spec_init(&dpo, BNFLOSS_DPO);
+    bnfloss_spec_init(&dpop, BNFLOSS_DPOP);
+    dpop.penalty = penalty;
+    plain = of_pair(&dpo, chosen, -1, a);
+    loss = of_pair(&dpop, chosen, -1, b);
+    CHECK(loss == plain && memcmp(a, b, sizeof a) == 0 && a[0] < 0,
+          "DPOP: loss %g, not %g, dlogp %g, not %g", loss, plain, (double)b[0],
+          (double)a[0]);
 }
 
 /* ---- BNF's own ---------------------------------------------------------- */
@@ -983,37 +997,6 @@ static void empty_pair(void)
           pair_loss[0], pair_loss[1], pair_loss[2], r.loss);
 }
 
-/* Without its penalty DPOP is DPO, were the chosen response impossible. */
-static void no_penalty(void)
-{
-    static const int64_t start[] = { 0, 1, 2 };
-    static const uint32_t kinds[] = { BNFLOSS_DPO, BNFLOSS_DPOP };
-    static const float logp[] = { (float)-INFINITY, -1 }, ref[] = { -1, -1 };
-    float dlogp[2][2];
-
-    for (int k = 0; k < 2; k++) {
-        bnfloss_result r = result_of();
-        bnfloss_inputs in;
-        bnfloss_spec s;
-
-        EMPTY(in);
-        in.pairing = BNFLOSS_PAIRS_ADJACENT;
-        in.sequences = 2;
-        in.seq_start = start;
-        in.ref_logp = ref;
-        bnfloss_spec_init(&s, kinds[k]);
-        s.beta = 0.5f;
-        s.penalty = 0;
-        CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp[k], NULL, work,
-                           sizeof work, &r) == BNFLOSS_OK
-              && r.loss == (double)INFINITY, "kind %d: loss %g",
-              (int)kinds[k], r.loss);
-        CHECK(dlogp[k][0] == -0.5f && dlogp[k][1] == 0.5f,
-              "kind %d: dlogp %g %g", (int)kinds[k], (double)dlogp[k][0],
-              (double)dlogp[k][1]);
-    }
-}
-
 /* The smallest softcap whose reciprocal a float can hold. */
 static void least_softcap(void)
 {
@@ -1176,8 +1159,10 @@ int main(void)
     }
     after_fork();
     sideless();
-    kinks();
-    no_penalty();
+    kink(BNFLOSS_HINGE, 1);
+    kink(BNFLOSS_SLIC, 1);
+    no_penalty(-1, 50);
+    no_penalty((float)-INFINITY, 0);
     empty_pair();
     least_softcap();
     shift_ignored(0);
