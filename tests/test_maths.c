@@ -153,6 +153,10 @@ static void special(void)
     SAME(bn_expm1(-inf), -1);        SAME(bn_expm1(nan), nan);
     SAME(bn_expm1(-50), -1);         SAME(bn_expm1(710), inf);
     SAME(bn_expm1(0x1p-1074), 0x1p-1074);
+    /* the last below infinity: 2^1024 is none */
+    CHECK(ulps(bn_expm1(709.0625), 0x1.f254057105eb5p+1022) <= 2
+          && ulps(bn_expm1(709.5), 0x1.81e9b4b52d0c9p+1023) <= 2
+          && ulps(bn_expm1(709.75), 0x1.ef85a11e73f2dp+1023) <= 2, "expm1");
     SAME(bn_log(1), 0);              SAME(bn_log(0), -inf);
     SAME(bn_log(-0.0), -inf);        SAME(bn_log(inf), inf);
     SAME(bn_log(-1), nan);           SAME(bn_log(-inf), nan);

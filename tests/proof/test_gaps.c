@@ -259,6 +259,70 @@ static void shift_overlaps(void)
           == BNFLOSS_E_WORK, "too little work");
 }
 
+/* Work of just the bytes that the header asks for: what lies behind it is not
+ * touched, with one sequence of all rows and with several. */
+static void shifts_in_bounds(void)
+{
+    static const int64_t one[] = { 0, N };
+    static const int8_t side = 1;
+    const bnfloss_layout l = layout_of(N, V, 0);
+    bnfloss_inputs in = shift_inputs();
+    bnfloss_shifts x;
+
+    EMPTY(x);
+    make(8);
+    CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_forward(&l, other, labels, 0, N, ref_state,
+                                           NULL, NULL) == BNFLOSS_OK, "both");
+    for (int several = 0; several < 2; several++) {
+        double tight[2 * N];
+        double gini;
+
+        for (int i = 0; i < 2 * N; i++)
+            tight[i] = -1;          /* a sort that took these would show it */
+        if (!several) {
+            in.sequences = 1;
+            in.seq_start = one;
+            in.side = &side;
+            in.row_weight = NULL;
+        }
+        CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, tight, 8 * N,
+                                     &x) == BNFLOSS_OK, "%d", several);
+        for (int i = N; i < 2 * N; i++)
+            CHECK(tight[i] == -1, "%g at %d of %d", tight[i], i, N);
+        gini = x.logp_gini_chosen;
+        CHECK(gini > 0 && gini < 1, "Gini %g", gini);
+        in = shift_inputs();
+    }
+}
+
+/* One token, whose shift is infinite: its Gini is no number. */
+static void infinite_shift(void)
+{
+    static const int64_t start[] = { 0, 1 };
+    static const int8_t side = 1;
+    const bnfloss_layout l = layout_of(1, V, 0);
+    bnfloss_inputs in;
+    bnfloss_shifts x;
+
+    EMPTY(x);
+    EMPTY(in);
+    in.sequences = 1;
+    in.seq_start = start;
+    in.side = &side;
+    make(9);
+    CHECK(bnfloss_forward(&l, other, labels, 0, 1, ref_state, NULL, NULL)
+          == BNFLOSS_OK, "the reference");
+    logits[labels[0]] = -INFINITY;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, 1, state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_measure_shifts(&in, 1, state, ref_state,
+                                                  work, sizeof work, &x)
+          == BNFLOSS_OK, "one token");
+    CHECK(x.logp_chosen == -INFINITY && isnan(x.logp_gini_chosen)
+          && isnan(x.logit_gini_chosen), "shift %g, Gini %g and %g",
+          x.logp_chosen, x.logp_gini_chosen, x.logit_gini_chosen);
+}
+
 /* ---- Several specs and their options ------------------------------------ */
 
 static bnfloss_status two(uint32_t first, uint32_t second, float smoothing)
@@ -997,6 +1061,69 @@ static void empty_pair(void)
           pair_loss[0], pair_loss[1], pair_loss[2], r.loss);
 }
 
+/* BCO without a response, in this call or before: its running mean is 0. */
+static void no_shift(void)
+{
+    static const int64_t start[] = { 0, 0 };
+    static const int8_t side = 1;
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float dlogp = 7;
+
+    EMPTY(in);
+    in.sequences = 1;
+    in.seq_start = start;
+    in.side = &side;
+    bnfloss_spec_init(&s, BNFLOSS_BCO);
+    CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "no rows");
+    CHECK(r.shift == 0 && r.shift_count == 0 && r.loss == 0,
+          "shift %g of %g, loss %g", r.shift, r.shift_count, r.loss);
+}
+
+/* The mean entropy is there where it was taken, and nowhere else. */
+static void entropy_taken(const char *isa)
+{
+    for (uint32_t taken = 0; taken < 2; taken++) {
+        const bnfloss_layout l = layout_of(N, V, taken ? BNFLOSS_ENTROPY : 0);
+        bnfloss_result r = result_of();
+        bnfloss_spec s;
+
+        make(10);
+        bnfloss_spec_init(&s, BNFLOSS_SFT);
+        CHECK(bnfloss_run(&l, &s, NULL, logits, labels, NULL, NULL, work,
+                          sizeof work, 1, &r) == BNFLOSS_OK, "%s", isa);
+        CHECK(taken ? r.entropy > 0.1 && r.entropy < log(V) + 1e-6
+                    : isnan(r.entropy), "%s: entropy %g", isa, r.entropy);
+    }
+}
+
+/* BNF of a token that is certain, by the door of log-probabilities: the others
+ * have no probability, whatever their mean log-probability is. */
+static void certain(float eps, float rest)
+{
+    static const int64_t start[] = { 0, 1 };
+    static const int8_t side = 1;
+    const float logp = 0, ref = -1;
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float dlogp = 7;
+
+    EMPTY(in);
+    in.sequences = 1;
+    in.seq_start = start;
+    in.side = &side;
+    in.ref_logp = &ref;
+    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    s.eps = eps;
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, &rest, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "eps %g", (double)eps);
+    CHECK(r.loss == 0 && isfinite(dlogp), "eps %g, rest %g: loss %g, dlogp %g",
+          (double)eps, (double)rest, r.loss, (double)dlogp);
+}
+
 /* The smallest softcap whose reciprocal a float can hold. */
 static void least_softcap(void)
 {
@@ -1156,6 +1283,7 @@ int main(void)
         few_coupled(isa);
         large_run(isa);
         as_sure(isa);
+        entropy_taken(isa);
     }
     after_fork();
     sideless();
@@ -1164,10 +1292,17 @@ int main(void)
     no_penalty(-1, 50);
     no_penalty((float)-INFINITY, 0);
     empty_pair();
+    no_shift();
+    certain(0, -3);
+    certain(0, (float)-INFINITY);
+    certain(0.25f, -3);
+    certain(0.25f, (float)-INFINITY);
     least_softcap();
     shift_ignored(0);
     shift_ignored(1);
     shift_overlaps();
+    shifts_in_bounds();
+    infinite_shift();
     rounding_kept();
     inputs_refused();
     outputs_in_work();
