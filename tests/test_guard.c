@@ -373,6 +373,35 @@ static void guard_family(pages *p, const char *isa)
     }
 }
 
+/* The shifts of one sequence of all rows, whose sort has just the room that
+ * they need. */
+static void guard_shifts(pages *p, const char *isa)
+{
+    static const int64_t start[] = { 0, FAM_N };
+    static const int8_t side = 1;
+
+    for (int at_end = 0; at_end < 2; at_end++) {
+        const size_t bytes = 8 * FAM_N;
+        bnfloss_inputs in;
+        bnfloss_shifts x;
+
+        snprintf(now, sizeof now, "%s shifts, at the %s", isa,
+                 at_end ? "end" : "start");
+        fam_make(BNFLOSS_BNF, 1, 0);
+        EMPTY(x);
+        EMPTY(in);
+        in.sequences = 1;
+        in.seq_start = start;
+        in.side = &side;
+        CHECK(bnfloss_forward(&fam.layout, fam.logits, fam.label, 0, FAM_N,
+                              fam.state, NULL, NULL) == BNFLOSS_OK
+              && bnfloss_measure_shifts(&in, FAM_N, fam.state, fam.state,
+                                        at_end ? p->end - bytes : p->begin,
+                                        bytes, &x) == BNFLOSS_OK
+              && x.logp_chosen == 0, "%s: %g", now, x.logp_chosen);
+    }
+}
+
 static void family(void)
 {
     static pages p[ARRAYS + 1];
@@ -382,8 +411,10 @@ static void family(void)
         made = made && make_room(p + k, 8192);
     if (!CHECK(made, "mmap"))
         return;
-    FOR_EACH_ISA(isa)
+    FOR_EACH_ISA(isa) {
         guard_family(p, isa);
+        guard_shifts(p + ARRAYS, isa);
+    }
 }
 
 int main(void)

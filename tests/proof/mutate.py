@@ -49,7 +49,7 @@ SWAP = {'<': '<=', '<=': '<', '>': '>=', '>=': '>', '==': '!=', '!=': '==',
         '--': '++'}
 KEYWORDS = set('if for while switch return sizeof do else case default '
                'static const typedef struct union enum goto'.split())
-SYMMETRIC = ('bn_same_text', 'bn_most')
+SYMMETRIC = ('bn_same_text', 'bn_most', 'bn_times')
 # Minutes, of the kernels' maths; and of formulas that batches has as well.
 SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core

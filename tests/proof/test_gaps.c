@@ -1082,20 +1082,26 @@ static void no_shift(void)
           "shift %g of %g, loss %g", r.shift, r.shift_count, r.loss);
 }
 
-/* The mean entropy is there where it was taken, and nowhere else. */
-static void entropy_taken(const char *isa)
+/* The mean entropy is there where it was taken, and nowhere else; of a single
+ * column it is 0. */
+static void entropy_taken(const char *isa, int64_t vocab)
 {
+    static const int32_t none[N] = { 0 };
+
     for (uint32_t taken = 0; taken < 2; taken++) {
-        const bnfloss_layout l = layout_of(N, V, taken ? BNFLOSS_ENTROPY : 0);
+        const bnfloss_layout l = layout_of(N, vocab,
+                                           taken ? BNFLOSS_ENTROPY : 0);
         bnfloss_result r = result_of();
         bnfloss_spec s;
 
         make(10);
         bnfloss_spec_init(&s, BNFLOSS_SFT);
-        CHECK(bnfloss_run(&l, &s, NULL, logits, labels, NULL, NULL, work,
-                          sizeof work, 1, &r) == BNFLOSS_OK, "%s", isa);
-        CHECK(taken ? r.entropy > 0.1 && r.entropy < log(V) + 1e-6
-                    : isnan(r.entropy), "%s: entropy %g", isa, r.entropy);
+        CHECK(bnfloss_run(&l, &s, NULL, logits, vocab > 1 ? labels : none,
+                          NULL, NULL, work, sizeof work, 1, &r)
+              == BNFLOSS_OK, "%s", isa);
+        CHECK(!taken ? isnan(r.entropy) : vocab == 1 ? r.entropy == 0
+              : r.entropy > 0.1 && r.entropy < log(V) + 1e-6,
+              "%s: entropy %g", isa, r.entropy);
     }
 }
 
@@ -1135,6 +1141,176 @@ static void least_softcap(void)
     l.softcap = 0x1p-128f;
     CHECK(bnfloss_forward(&l, logits, labels, 0, 1, state, NULL, NULL)
           == BNFLOSS_E_VALUE, "2^-128");
+}
+
+/* Buffers that touch do not overlap, and those that are only read may be the
+ * same. */
+static void neighbours(void)
+{
+    enum { ROWS = 4 };
+    struct {
+        int64_t start[ROWS + 1];
+        double seq_loss[ROWS];
+        float weight[ROWS];         /* and the reference's, by chance */
+        float grad[ROWS * V];       /* whose row 1 ends in dlogp */
+    } b = { { 0, 1, 2, 3, 4 }, { 0 }, { -1, -2, -3, -1 }, { 0 } };
+    float *const dlogp = b.grad + 2 * V - ROWS;
+    const bnfloss_layout l = layout_of(ROWS, V, 0);
+    bnfloss_result r = result_of();
+    bnfloss_outputs o;
+    bnfloss_inputs in;
+    bnfloss_spec s;
+
+    EMPTY(o);
+    EMPTY(in);
+    make(11);
+    o.seq_loss = b.seq_loss;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = ROWS;
+    in.seq_start = b.start;
+    in.ref_logp = in.row_weight = b.weight;
+    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    CHECK(bnfloss_run(&l, &s, &in, logits, labels, b.grad, &o, work,
+                      sizeof work, 1, &r) == BNFLOSS_OK, "neighbours");
+    CHECK(bnfloss_forward(&l, logits, labels, 0, ROWS, state, NULL, NULL)
+          == BNFLOSS_OK
+          && bnfloss_backward(&l, logits, labels, 2, ROWS, state, dlogp,
+                              b.grad, NULL) == BNFLOSS_OK,
+          "dlogp, and behind it the last rows' gradient");
+}
+
+/* The least and the most that there may be. */
+static void least_and_most(void)
+{
+    static unsigned char large[4096 + 8];
+    bnfloss_layout l = layout_of(0, 0, 0);
+    bnfloss_spec pairs, sides, sft;
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    const float logp = -1, ref = -2;
+    const int8_t side = 1;
+    uint32_t size = 4096;
+    float dlogp = 7;
+
+    EMPTY(in);
+    bnfloss_spec_init(&pairs, BNFLOSS_DPO);
+    bnfloss_spec_init(&sides, BNFLOSS_BNF);
+    bnfloss_spec_init(&sft, BNFLOSS_SFT);
+    in.ref_logp = &ref;
+    in.side = &side;
+    CHECK(bnfloss_loss(&sides, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_NULL,
+          "BNF of one row, of no sequence");
+    in.seq_start = (const int64_t[]){ 0, 1 };
+    in.sequences = 1;
+    CHECK(bnfloss_loss(&pairs, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_PAIRING,
+          "DPO of one row, of no pair");
+    EMPTY(in);
+    in.sequences = INT64_C(1) << 40;
+    CHECK(bnfloss_loss(&sft, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_NULL,
+          "as many sequences as there may be, but none begins");
+    in.sequences++;
+    CHECK(bnfloss_loss(&sft, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_SHAPE, "one more");
+    CHECK(dlogp == 7, "written: %g", (double)dlogp);
+    l.vocab_begin = INT64_C(0x7FFFFFFF);
+    CHECK(bnfloss_forward(&l, logits, labels, 0, 0, state, NULL, NULL)
+          == BNFLOSS_OK, "nothing, from the last column on");
+    l.vocab_begin = 0;
+    for (int more = 0; more < 2; more++) {
+        memcpy(large, &l, sizeof l);
+        size = 4096 + 8 * (uint32_t)more;
+        memcpy(large, &size, sizeof size);
+        CHECK(bnfloss_forward((const bnfloss_layout *)(const void *)large,
+                              logits, labels, 0, 0, state, NULL, NULL)
+              == (more ? BNFLOSS_E_STRUCT : BNFLOSS_OK), "%d bytes",
+              (int)size);
+    }
+}
+
+/* A result among the outputs. */
+static void result_in_outputs(void)
+{
+    static double room[(sizeof(bnfloss_result) + 7) / 8];
+    const bnfloss_layout l = layout_of(N, V, 0);
+    bnfloss_result *r = (bnfloss_result *)(void *)room;
+    bnfloss_outputs o;
+
+    EMPTY(o);
+    memset(room, 0, sizeof room);
+    r->struct_size = sizeof *r;
+    o.logp = (float *)(void *)(room + 4);
+    CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_row_outputs(N, state, &o, r)
+          == BNFLOSS_E_OVERLAP, "the result lies among the outputs");
+}
+
+/* Few wide rows for many threads, of which some are not read: each is filled
+ * to its end and no further. */
+static void few_ignored(const char *isa)
+{
+    enum { ROWS = 3, WIDE = 3 * BNFLOSS_CHUNK + 9 };
+    const size_t row = WIDE * sizeof(float);
+    float *z = (float *)malloc(ROWS * row);
+    float *grad = (float *)malloc((ROWS + 1) * row);
+    const bnfloss_layout l = layout_of(ROWS, WIDE, 0);
+    const int32_t y[ROWS] = { -100, 5, -100 };
+    bnfloss_result r = result_of();
+    bnfloss_spec s;
+
+    if (!CHECK(z && grad, "no memory"))
+        return;
+    for (int j = 0; j < ROWS * WIDE; j++)
+        z[j] = (float)(j % 11);
+    for (int j = 0; j < (ROWS + 1) * WIDE; j++)
+        grad[j] = 7;
+    memcpy(grad, z, ROWS * row);
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(bnfloss_run(&l, &s, NULL, grad, y, grad, NULL, work, sizeof work, 4,
+                      &r) == BNFLOSS_OK && isfinite(r.loss), "%s", isa);
+    for (int j = 0; j < (ROWS + 1) * WIDE; j++) {
+        const float g = grad[j];
+
+        CHECK(j >= ROWS * WIDE ? g == 7
+              : j / WIDE == 1 ? g != 0 && g < 1 : g == 0,
+              "%s: column %d of row %d is %g", isa, j % WIDE, j / WIDE,
+              (double)g);
+    }
+    free(z);
+    free(grad);
+}
+
+/* A row of nine trees of chunks: the bits of its slices, of a tree each,
+ * merged one by one. */
+static void many_trees(const char *isa)
+{
+    enum { TREE = 1 << 19, TREES = 9, WIDE = TREES * TREE };
+    float *z = (float *)malloc(WIDE * sizeof *z);
+    bnfloss_layout l = layout_of(1, WIDE, BNFLOSS_ENTROPY);
+    const int32_t y = 6 * TREE + 77;
+    bnfloss_row whole, all, slice;
+    rng r = { 13 };
+
+    if (!CHECK(z != NULL, "no memory"))
+        return;
+    for (int64_t j = 0; j < WIDE; j++)
+        z[j] = (float)(rng_below(&r, 4097) - 2048) / 512;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, &whole, NULL, NULL) == BNFLOSS_OK,
+          "%s", isa);
+    l.vocab = TREE;
+    l.vocab_total = WIDE;
+    for (int t = 0; t < TREES; t++) {
+        l.vocab_begin = (int64_t)t * TREE;
+        CHECK(bnfloss_forward(&l, z + l.vocab_begin, &y, 0, 1,
+                              t ? &slice : &all, NULL, NULL) == BNFLOSS_OK
+              && (t == 0 || bnfloss_row_merge(1, &all, &slice, NULL)
+                            == BNFLOSS_OK), "%s: tree %d", isa, t);
+    }
+    CHECK(memcmp(&whole, &all, sizeof whole) == 0, "%s: sum %a, of its trees "
+          "%a", isa, whole.sum, all.sum);
+    free(z);
 }
 
 /* A slice of the vocabulary that ends just before the label, or after it:
@@ -1283,7 +1459,10 @@ int main(void)
         few_coupled(isa);
         large_run(isa);
         as_sure(isa);
-        entropy_taken(isa);
+        entropy_taken(isa, V);
+        entropy_taken(isa, 1);
+        few_ignored(isa);
+        many_trees(isa);
     }
     after_fork();
     sideless();
@@ -1301,6 +1480,9 @@ int main(void)
     shift_ignored(0);
     shift_ignored(1);
     shift_overlaps();
+    neighbours();
+    least_and_most();
+    result_in_outputs();
     shifts_in_bounds();
     infinite_shift();
     rounding_kept();
