@@ -11,10 +11,12 @@
 #include "../test.h"
 
 #include <fenv.h>
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #ifdef HAVE_FORK
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -1190,6 +1192,7 @@ static void least_and_most(void)
     const float logp = -1, ref = -2;
     const int8_t side = 1;
     uint32_t size = 4096;
+    uint64_t bytes;
     float dlogp = 7;
 
     EMPTY(in);
@@ -1219,6 +1222,17 @@ static void least_and_most(void)
     CHECK(bnfloss_forward(&l, logits, labels, 0, 0, state, NULL, NULL)
           == BNFLOSS_OK, "nothing, from the last column on");
     l.vocab_begin = 0;
+    l.z_loss = FLT_MAX;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, 0, state, NULL, NULL)
+          == BNFLOSS_OK, "the largest z_loss");
+    l.z_loss = 0;
+    l.rows = l.vocab = 1;
+    for (int more = 0; more < 2; more++) {
+        l.logits_stride = PTRDIFF_MAX / 8 + more;
+        CHECK(bnfloss_workspace(&l, &sft, 0, 0, &bytes)
+              == (more ? BNFLOSS_E_SHAPE : BNFLOSS_OK), "the widest stride");
+    }
+    l = layout_of(0, 0, 0);
     for (int more = 0; more < 2; more++) {
         memcpy(large, &l, sizeof l);
         size = 4096 + 8 * (uint32_t)more;
@@ -1246,6 +1260,204 @@ static void result_in_outputs(void)
           == BNFLOSS_OK && bnfloss_row_outputs(N, state, &o, r)
           == BNFLOSS_E_OVERLAP, "the result lies among the outputs");
 }
+
+/* Rows from the third on: what is looked at begins and ends with them. */
+static void later_rows(void)
+{
+    enum { ROWS = 4, FROM = 2, STRIDE = 200 };
+    static double room[ROWS * STRIDE];
+    static float out[5 * ROWS];
+    static int32_t argmax[ROWS];
+    float *const z = (float *)(void *)room;
+    /* states FROM and on begin with the logits of row FROM */
+    bnfloss_row *const at = (bnfloss_row *)(void *)((char *)room
+        + FROM * STRIDE * sizeof *z - FROM * sizeof(bnfloss_row));
+    bnfloss_layout l = layout_of(ROWS, V, BNFLOSS_ENTROPY | BNFLOSS_SQUARES);
+    bnfloss_result r = result_of();
+    bnfloss_outputs o;
+    bnfloss_spec s;
+
+    EMPTY(o);
+    l.logits_stride = STRIDE;
+    o.logp = out;
+    o.rest = out + ROWS;
+    o.entropy = out + 2 * ROWS;
+    o.log_square = out + 3 * ROWS;
+    o.argmax = argmax;
+    memset(room, 0, sizeof room);
+    CHECK(bnfloss_forward(&l, z, labels, FROM, ROWS, at, NULL, NULL)
+          == BNFLOSS_E_OVERLAP, "states over the logits of their rows");
+    CHECK(bnfloss_forward(&l, z, labels, 0, 1, at + FROM, NULL, NULL)
+          == BNFLOSS_OK, "over those of other rows");
+    CHECK(bnfloss_forward(&l, z, labels, FROM, ROWS, state, &o, NULL)
+          == BNFLOSS_OK, "outputs that touch");
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    l.flags = 0;
+    l.grad_stride = STRIDE;
+    CHECK(bnfloss_run(&l, &s, NULL, z, (const int32_t *)(const void *)(z + 1),
+                      z, NULL, work, sizeof work, 1, &r)
+          == BNFLOSS_E_OVERLAP, "labels in a gradient in place");
+}
+
+/* Calls of a single row, or of none, that lack what they need. */
+static void one_row(void)
+{
+    static const int64_t start[] = { 0, 1, 1 };
+    const float logp = -1, ref = -2, far = -FLT_MAX;
+    const bnfloss_layout l = layout_of(1, V, 0);
+    bnfloss_result r = result_of();
+    bnfloss_outputs o;
+    bnfloss_inputs in;
+    bnfloss_shifts x;
+    bnfloss_spec s;
+    float dlogp = 7, scale = 7;
+
+    EMPTY(o);
+    EMPTY(x);
+    EMPTY(in);
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    in.ref_logp = &ref;
+    bnfloss_spec_init(&s, BNFLOSS_IREPO);
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_NULL, "no soft label");
+    in.seq_start = (const int64_t[]){ 0, 0, 0 };
+    CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "no rows to label");
+    in.seq_start = start;
+    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    s.flags = BNFLOSS_DEFER_SCALE;
+    CHECK(bnfloss_run(&l, &s, &in, logits, labels, other, NULL, work,
+                      sizeof work, 1, &r) == BNFLOSS_E_NULL, "no row_scale");
+    o.row_scale = &scale;
+    CHECK(bnfloss_run(&l, &s, &in, logits, labels, other, &o, work,
+                      sizeof work, 1, &r) == BNFLOSS_OK, "row_scale");
+    s.flags = BNFLOSS_WPO;
+    in.log_square = &far;
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "the least square");
+    EMPTY(in);
+    in.sequences = 2;
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_NULL,
+          "two sequences that begin nowhere");
+    in.sequences = 1;
+    in.seq_start = start;
+    in.side = (const int8_t[]){ 1 };
+    CHECK(bnfloss_measure_shifts(&in, 1, NULL, ref_state, work, sizeof work,
+                                 &x) == BNFLOSS_E_NULL, "no state");
+}
+
+/* A slice with a NaN, merged with one without: the bits of the whole row. */
+static void nan_slice(const char *isa)
+{
+    enum { WIDE = 2 * BNFLOSS_CHUNK };
+    static float z[WIDE];
+    bnfloss_layout l = layout_of(1, WIDE, BNFLOSS_ENTROPY | BNFLOSS_MEAN);
+    bnfloss_row whole, part[2];
+    const int32_t y = 3;
+
+    for (int in = 0; in < 2; in++) {
+        memset(z, 0, sizeof z);
+        z[in * BNFLOSS_CHUNK + 7] = (float)NAN;
+        l.vocab = WIDE;
+        l.vocab_begin = l.vocab_total = 0;
+        CHECK(bnfloss_forward(&l, z, &y, 0, 1, &whole, NULL, NULL)
+              == BNFLOSS_OK, "%s: whole", isa);
+        l.vocab = BNFLOSS_CHUNK;
+        l.vocab_total = WIDE;
+        for (int k = 0; k < 2; k++) {
+            l.vocab_begin = k * BNFLOSS_CHUNK;
+            CHECK(bnfloss_forward(&l, z + l.vocab_begin, &y, 0, 1, part + k,
+                                  NULL, NULL) == BNFLOSS_OK, "%s: slice", isa);
+        }
+        CHECK(bnfloss_row_merge(1, part, part + 1, NULL) == BNFLOSS_OK
+              && memcmp(&whole, part, sizeof whole) == 0,
+              "%s: NaN in slice %d: leader %g, sum %g", isa, in,
+              part->leader, part->sum);
+    }
+}
+
+/* Weights next to those that make a gradient's factor a power of two: fused,
+ * where exponentials are kept, the bits of the stages. */
+static void round_factors(const char *isa)
+{
+    enum { WIDE = 64 };
+    static float z[WIDE], fused[WIDE], apart[WIDE];
+    const bnfloss_layout l = layout_of(1, WIDE, 0);
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float weight = (float)(1 / 0x1.d6b62955437abp-1);   /* of the table */
+
+    EMPTY(in);
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    in.row_weight = &weight;
+    weight = nextafterf(weight, 0);
+    weight = nextafterf(weight, 0);
+    for (int k = 0; k < 5; k++, weight = nextafterf(weight, 2)) {
+        const float dlogp = -weight;
+
+        memset(z, 0, sizeof z);
+        memset(fused, 0, sizeof fused);
+        CHECK(bnfloss_run(&l, &s, &in, fused, labels, fused, NULL, work,
+                          sizeof work, 1, &r) == BNFLOSS_OK
+              && bnfloss_forward(&l, z, labels, 0, 1, state, NULL, NULL)
+              == BNFLOSS_OK
+              && bnfloss_backward(&l, z, labels, 0, 1, state, &dlogp, apart,
+                                  NULL) == BNFLOSS_OK, "%s", isa);
+        CHECK(memcmp(fused, apart, sizeof fused) == 0 && fused[WIDE - 1] > 0,
+              "%s: weight %a: %a, staged %a", isa, (double)weight,
+              (double)fused[WIDE - 1], (double)apart[WIDE - 1]);
+    }
+}
+
+/* The least normal number is a gradient of label and leader. */
+static void least_gradient(const char *isa)
+{
+    static const float z[2] = { 1, 1 };
+    const bnfloss_layout l = layout_of(1, 2, 0);
+    const int32_t y = 0;
+
+    for (int sign = -1; sign <= 1; sign += 2) {
+        const float dlogp = (float)sign * 0x1p-125f;
+        float grad[2];
+
+        CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL)
+              == BNFLOSS_OK
+              && bnfloss_backward(&l, z, &y, 0, 1, state, &dlogp, grad, NULL)
+              == BNFLOSS_OK, "%s", isa);
+        CHECK(grad[0] == dlogp / 2 && grad[1] == -dlogp / 2, "%s: %a and %a",
+              isa, (double)grad[0], (double)grad[1]);
+    }
+}
+
+/* Wide rows that are ignored are not read, by no thread. */
+#ifdef HAVE_FORK
+static void wide_unread(const char *isa)
+{
+    enum { ROWS = 2, WIDE = 4 * BNFLOSS_CHUNK };
+    const size_t row = WIDE * sizeof(float);
+    float *z = (float *)mmap(NULL, ROWS * row, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    float *grad = (float *)malloc(ROWS * row);
+    const bnfloss_layout l = layout_of(ROWS, WIDE, 0);
+    const int32_t y[ROWS] = { -100, 5 };
+    bnfloss_result r = result_of();
+    bnfloss_spec s;
+
+    if (!CHECK(z != (float *)MAP_FAILED && grad, "no memory"))
+        return;
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(mprotect(z, row, PROT_NONE) == 0, "mprotect");
+    CHECK(bnfloss_run(&l, &s, NULL, z, y, grad, NULL, work, sizeof work, 4,
+                      &r) == BNFLOSS_OK && r.tokens == 1, "%s", isa);
+    CHECK(munmap(z, ROWS * row) == 0, "munmap");
+    free(grad);
+}
+#endif
 
 /* Few wide rows for many threads, of which some are not read: each is filled
  * to its end and no further. */
@@ -1463,6 +1675,12 @@ int main(void)
         entropy_taken(isa, 1);
         few_ignored(isa);
         many_trees(isa);
+        nan_slice(isa);
+        round_factors(isa);
+        least_gradient(isa);
+#ifdef HAVE_FORK
+        wide_unread(isa);
+#endif
     }
     after_fork();
     sideless();
@@ -1483,6 +1701,8 @@ int main(void)
     neighbours();
     least_and_most();
     result_in_outputs();
+    later_rows();
+    one_row();
     shifts_in_bounds();
     infinite_shift();
     rounding_kept();
