@@ -1487,6 +1487,35 @@ static void value_discopop_far(void)
     }
 }
 
+/* Pairs without a row, for which nothing has to be given. */
+static void value_no_soft_label(void)
+{
+    static const int64_t start[] = { 0, 0, 0 };
+    static const uint32_t kinds[] = { BNFLOSS_IREPO, BNFLOSS_DPO };
+    double work[64], pair_loss = 7;
+    bnfloss_result r;
+    bnfloss_outputs o;
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float dlogp = 7;
+
+    edge("E265");
+    EMPTY(r);
+    EMPTY(o);
+    EMPTY(in);
+    o.seq_loss = &pair_loss;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    for (int k = 0; k < 2; k++) {
+        bnfloss_spec_init(&s, kinds[k]);
+        CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, &o, work,
+                           sizeof work, &r) == BNFLOSS_OK && r.loss == 0
+              && r.pairs == 0 && r.skipped_pairs == 1 && pair_loss == 0
+              && dlogp == 7, "%s: loss %g", fam_of(kinds[k])->name, r.loss);
+    }
+}
+
 /* Log-probabilities next to 0 keep their digits in the sums of AOT, which
  * sorts what DPO takes as it comes: one pair is the same to both. */
 static void value_next_to_0(void)
@@ -2027,6 +2056,7 @@ int main(void)
     value_orpo_alone();
     value_certain();
     value_discopop_far();
+    value_no_soft_label();
     shift_errors();
     ginis();
     many_equal();

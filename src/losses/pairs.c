@@ -191,14 +191,16 @@ static void bn_batch_pairs(bn_batch *b, bn_pair_sums *sums)
         const int64_t w = bn_pair_seq(b, k, 1), x = bn_pair_seq(b, k, -1);
         const bn_response chosen = bn_response_of(b, w);
         const bn_response rejected = bn_response_of(b, x);
-        const bn_numbers n = bn_pair_numbers(b, k);
 
         if (sums->pair_loss)
             sums->pair_loss[k] = 0;
         b->seq[w].scale = b->seq[x].scale = 0;
-        if (bn_pair_counts(b, k))
+        if (bn_pair_counts(b, k)) {     /* or its numbers may not be there */
+            const bn_numbers n = bn_pair_numbers(b, k);
+
             bn_pair_settle(b, k, k, bn_pair_of(b->loss, &n, &chosen,
                                                &rejected), sums);
+        }
     }
 }
 
