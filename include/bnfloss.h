@@ -641,6 +641,10 @@ BNFLOSS_API bnfloss_status bnfloss_workspace(
     const bnfloss_layout *layout, const bnfloss_spec *spec, int64_t rows,
     int64_t sequences, uint64_t *bytes);
 
+/* Bytes of work for each thread that make bnfloss_run() faster where rows are
+ * of 16 bits or the gradient lies apart: see there. */
+#define BNFLOSS_SCRATCH(vocab) (4 * ((uint64_t)(vocab) + 48))
+
 /* Forward, loss and backward. grad NULL: the loss alone. grad == logits: in
  * place. SFT and BNF finish each row while it is in the cache; the others,
  * whose rows depend on each other, sweep twice. A weight of 0 masks a row like
@@ -653,6 +657,12 @@ BNFLOSS_API bnfloss_status bnfloss_workspace(
  *     dW = x^T grad                                  (C,V)
  *     dx = grad W^T, then row i times row_scale[i]   (N,C)
  * Not with sft_weight together with LD-DPO or BMC, nor with ACCUMULATE.
+ *
+ * work: at least bnfloss_workspace() bytes. A row that is finished in the cache
+ * keeps its exponentials where its gradient will be, if they fit there. With
+ * BNFLOSS_SCRATCH(V) bytes more for each thread, the others of up to 2^19
+ * columns, without scale, softcap, smoothing, MEAN, SQUARES and ACCUMULATE, keep
+ * theirs in work instead of computing them twice: the same bits, sooner.
  *
  * threads: 0 means as many as OpenMP likes; without
  * BNFLOSS_OPENMP, or in a child forked after a threaded call, there is one.

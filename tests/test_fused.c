@@ -6,25 +6,11 @@
  * SPDX-License-Identifier: MIT
  *
  * E248, E249, E250, E251, E252, E258, E259 of EDGES.md. */
-#include "test.h"
+#include "row_shapes.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 enum { N = 6, C = BNFLOSS_CHUNK };
-
-/* How the logits of a row go. */
-typedef enum shape {
-    PLAIN, PEAKED, CLIMB, LEAPS, MASKED_FIRST, MASKED_MOSTLY, MASKED_ALL,
-    UPWARDS_FAR, AROUND_FAR, BELOW_FAR, FAR, LABEL_FAR, EQUAL, HAS_NAN,
-    HAS_INF, MIXED, SHAPES      /* mixed: each row another */
-} shape;
-
-static const char *const shape_name[SHAPES] = {
-    "plain", "peaked", "climb", "leaps", "masked first", "masked mostly",
-    "masked all", "upwards far", "around far", "below far", "far",
-    "label far", "equal", "NaN", "infinite", "mixed"
-};
 
 enum { WIDEST = 262145, GAP = 24, ZEROED = 8 };
 
@@ -32,42 +18,6 @@ static float *logits, *apart, *in_place, *staged, *padded;
 static double work[N * 80];
 static int32_t label[N];
 static float z_loss;
-
-static float logit(rng *r, shape kind, int64_t j, int64_t V)
-{
-    const double x = rng_normal(r), part = (double)j / (double)V;
-
-    switch (kind) {
-    case PEAKED:
-        return (float)(x - (rng_below(r, 500) ? 40 : 0));
-    case CLIMB:                     /* past what a float has room for */
-        return (float)(x + 300 * part);
-    case LEAPS:                     /* many times, and further each time */
-        return (float)(x + pow(4, floor(9 * part)) - 100);
-    case MASKED_FIRST:
-        return part < 0.4 ? -INFINITY : (float)(x - 20000);
-    case MASKED_MOSTLY:
-        return rng_below(r, 50) ? -INFINITY : (float)(30 * x);
-    case MASKED_ALL:
-        return -INFINITY;
-    case UPWARDS_FAR:               /* crosses 65536 */
-        return (float)(x + 65536 + 400 * (part - 0.5));
-    case AROUND_FAR:                /* both sides in one block */
-        return (float)(65536 + (rng_below(r, 2) ? 3 : 95) * x);
-    case BELOW_FAR:
-        return (float)(x - 65536 + 400 * (part - 0.5));
-    case FAR:
-        return (float)(x * 1e30);
-    case EQUAL:
-        return 2.5f;
-    case HAS_NAN:
-        return j == V / 2 ? NAN : (float)x;
-    case HAS_INF:
-        return j == V / 2 ? INFINITY : (float)x;
-    default:
-        return (float)(4 * x);
-    }
-}
 
 static void fill(shape kind, int64_t V, uint64_t seed)
 {

@@ -772,6 +772,92 @@ static void streams(const char *isa)
     }
 }
 
+/* Kept exponentials become the same gradients where they lie and, of every
+ * type, elsewhere, past the caches or not, and nothing beyond them; by the
+ * kernel for that, and by the forward pass that keeps its own in their
+ * place. */
+static void kept_elsewhere(const char *isa, uint32_t type, int stream,
+                           int shift)
+{
+    enum { N = 4 * BN_BLOCK / 3, ROOM = 64 };
+    static float z[N], e[N + 64], f[N + 64], alone[N + 64];
+    const bn_kernels *kernels = bn_kernels_get();
+    const size_t size = bn_type_size(type), room = (N + 2 * ROOM) * size;
+    /* of no type but what is stored there */
+    unsigned char *bytes = (unsigned char *)malloc(room);
+    unsigned char *one = (unsigned char *)malloc(size);
+    unsigned char *grad = bytes + (size_t)(16 + shift) * size;
+    bn_before before;
+    bnfloss_row x, y;
+    bn_keep keep;
+    bn_chunk c;
+    bn_map map;
+    rng r = { 12 };
+
+    if (!CHECK(bytes && one, "no memory"))
+        return;
+    memset(&map, 0, sizeof map);
+    map.scale = 1;
+    map.limit = 0x1.ffffffp127;
+    for (int n = 1; n <= N; n += n < 200 ? 1 : 397) {
+        int wrong = 0;
+
+        for (int i = 0; i < n; i++) {
+            e[i] = f[i] = (float)exp(30 * rng_normal(&r) - 20);
+            z[i] = (float)rng_normal(&r);
+        }
+        memset(&before, 0, sizeof before);
+        memset(bytes, 1, room);
+        before.e = e;
+        before.grad = grad;
+        before.grad_type = type;
+        before.stream = stream;
+        before.n = n;
+        before.factor = -0x1.8p-4;
+        before.least = 0x1p-60;
+        memset(&c, 0, sizeof c);
+        memset(&x, 0, sizeof x);
+        memset(&y, 0, sizeof y);
+        c.z = z;
+        c.n = n;
+        c.type = c.grad_type = BNFLOSS_F32;
+        c.label = -1;
+        c.ahead.begin = (uintptr_t)z;
+        x.leader = y.leader = -BN_INF;
+        keep.e = alone;
+        c.keep = &keep;
+        kernels->forward[BN_PLAIN](&c, &map, &x);
+        if (n % 2) {
+            kernels->kept(&before, &c.ahead);
+        } else {
+            keep.e = e;         /* over those that are finished on the way */
+            c.before = &before;
+            kernels->forward[BN_PLAIN](&c, &map, &y);
+            CHECK(before.done == n && keep.n == n, "%s: %d of %d done, %d "
+                  "kept", isa, (int)before.done, n, (int)keep.n);
+            CHECK(memcmp(&x, &y, sizeof x) == 0
+                  && memcmp(e, alone, (size_t)n * sizeof *e) == 0,
+                  "%s: the row's own sums", isa);
+            kernels->kept(&before, &c.ahead);   /* fences what was streamed */
+        }
+        for (int i = 0; i < n; i++) {
+            const float want = f[i] > 0x1p-60f ? f[i] * -0x1.8p-4f : 0;
+
+            bn_put(type, one, 0, want);
+            wrong += memcmp(one, grad + (size_t)i * size, size) != 0;
+        }
+        CHECK(wrong == 0, "%s: %d of %d kept become another gradient of type "
+              "%u at %d", isa, wrong, n, type, shift);
+        memset(grad, 1, (size_t)n * size);
+        for (size_t i = 0; i < room; i++)
+            wrong += bytes[i] != 1;
+        CHECK(wrong == 0, "%s: %d bytes beyond %d gradients of type %u", isa,
+              wrong, n, type);
+    }
+    free(bytes);
+    free(one);
+}
+
 int main(int argc, char **argv)
 {
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
@@ -790,6 +876,12 @@ int main(int argc, char **argv)
         hyperbolic_special(p);
         same_as_scalar(p);
         streams(isa);
+        for (int shift = 0; shift < 16; shift++) {
+            kept_elsewhere(isa, BNFLOSS_F32, 0, shift);
+            kept_elsewhere(isa, BNFLOSS_F32, 1, shift);
+            kept_elsewhere(isa, BNFLOSS_BF16, 0, shift);
+            kept_elsewhere(isa, BNFLOSS_F16, 0, shift);
+        }
     }
     store_halves(all);
     nans();

@@ -24,12 +24,23 @@ static void crooked_backward(const bn_chunk *chunk, const bn_coefficients *k,
     memcpy((char *)chunk->grad + 36 * sizeof g, &g, sizeof g);
 }
 
-static void crooked_kept(float *e, int64_t n, float factor, float least,
-                         const bn_prefetches *ahead)
+/* The same of exponentials that were kept, if it is of this type. */
+static uint32_t crooked_type;
+
+static void crook(const bn_before *b, int64_t i)
 {
-    honest->kept(e, n, factor, least, ahead);
-    if (n >= 40)
-        e[36] = bn_float_of(bn_bits_of(e[36]) ^ 1);
+    unsigned char *at = (unsigned char *)b->grad
+                        + (size_t)i * bn_type_size(b->grad_type);
+
+    if (b->grad_type == crooked_type)   /* not the sign, wherever that lies */
+        at[bn_type_size(b->grad_type) / 2] ^= 1;
+}
+
+static void crooked_kept(const bn_before *b, const bn_prefetches *ahead)
+{
+    honest->kept(b, ahead);
+    if (b->n >= 40 && b->done <= 36)
+        crook(b, 36);
 }
 
 static void crooked_forward(const bn_chunk *chunk, const bn_map *map,
@@ -45,11 +56,10 @@ static void crooked_before(const bn_chunk *chunk, const bn_map *map,
 {
     honest->forward[BN_DOT](chunk, map, x);
     if (chunk->before && chunk->before->done)
-        chunk->before->e[0] = bn_float_of(bn_bits_of(chunk->before->e[0]) ^ 1);
+        crook(chunk->before, 0);
 }
 
 /* And one of rows wider than a block, of this type. */
-static uint32_t crooked_type;
 
 static void crooked_wide(const bn_chunk *chunk, bnfloss_row *x)
 {
@@ -104,10 +114,17 @@ int main(void)
     CHECK(bnfloss_selftest(&isa) == BNFLOSS_OK && !isa, "selftest: %s",
           isa ? isa : "a loss");
     CHECK(bnfloss_selftest(NULL) == BNFLOSS_OK, "without a name");
+    CHECK(!bn_self_wrong(list), "a list of kernels that are right");
     for (int i = 0; list[i]; i++) {
         bn_kernels k = *list[i];
+        const bn_kernels *const last[] = { list[0], &k, NULL };
+        const bn_kernels *const first[] = { &k, list[0], NULL };
 
         honest = list[i];
+        k.backward[0] = crooked_backward;
+        CHECK(bn_self_wrong(last) == &k && bn_self_wrong(first) == &k,
+              "one of two is wrong, by %s", k.name);
+        k = *list[i];
         CHECK(bn_self_hash(&k) == BN_SELF_HASH, "%s: hash 0x%016llX", k.name,
               (unsigned long long)bn_self_hash(&k));
         k.backward[0] = crooked_backward;
@@ -122,11 +139,16 @@ int main(void)
         k.backward[1] = k.backward[0];
         CHECK(bn_self_hash(&k) != BN_SELF_HASH, "general of %s", k.name);
         k = *list[i];
-        k.kept = crooked_kept;
-        CHECK(bn_self_hash(&k) != BN_SELF_HASH, "kept of %s", k.name);
-        k = *list[i];
-        k.forward[BN_DOT] = crooked_before;
-        CHECK(bn_self_hash(&k) != BN_SELF_HASH, "rows that wait, %s", k.name);
+        for (crooked_type = 0; crooked_type < 3; crooked_type++) {
+            k = *list[i];
+            k.kept = crooked_kept;
+            CHECK(bn_self_hash(&k) != BN_SELF_HASH, "kept of %s, type %d",
+                  k.name, (int)crooked_type);
+            k = *list[i];
+            k.forward[BN_DOT] = crooked_before;
+            CHECK(bn_self_hash(&k) != BN_SELF_HASH,
+                  "rows that wait, %s, type %d", k.name, (int)crooked_type);
+        }
         k.forward[BN_PLAIN] = crooked_wide_plain;
         k.forward[BN_DOT] = crooked_wide_dot;
         for (crooked_type = 0; crooked_type < 3; crooked_type++)

@@ -36,11 +36,15 @@ static bnfloss_status bn_check_work(const void *work, uint64_t given,
     return needed > 0 && !work ? BNFLOSS_E_NULL : BNFLOSS_OK;
 }
 
+/* The first place from p on that is a multiple of `to`; NULL for NULL. */
+static void *bn_aligned(void *p, uintptr_t to)
+{
+    return p ? (unsigned char *)p + (to - (uintptr_t)p % to) % to : NULL;
+}
+
 static unsigned char *bn_work_begin(void *work)
 {
-    if (!work)
-        return NULL;
-    return (unsigned char *)work + (16 - (uintptr_t)work % 16) % 16;
+    return (unsigned char *)bn_aligned(work, 16);
 }
 
 static void *bn_work_take(unsigned char **work, int64_t n, size_t size)
@@ -333,7 +337,24 @@ bnfloss_status bnfloss_loss(
 typedef struct bn_run_call {
     bn_loss_call loss;
     bn_view view;
+    int scratch_rows;
 } bn_run_call;
+
+/* Scratch rows that a call has a use and room for: one a thread, or none. */
+static int bn_scratch_rows(const bn_run_call *c, const void *logits,
+                           const void *grad, uint64_t room, int32_t threads)
+{
+    const bn_view *w = &c->view;
+    const uint64_t rows = room / BNFLOSS_SCRATCH(w->vocab);
+    const bn_sweep s = bn_sweep_of(w);
+    int team;
+
+    if (!grad || rows == 0 || !bn_is_fused(&c->loss.spec) || !bn_keeps(&s)
+        || bn_keeps_in_grad(w, logits, grad))
+        return 0;
+    team = bn_thread_count(threads, w->rows);
+    return rows >= (uint64_t)team ? team : 0;
+}
 
 /* What bnfloss_run() asks of a call besides. */
 static bnfloss_status bn_check_run_options(const bn_run_call *c,
@@ -373,6 +394,11 @@ BN_NOINLINE static bnfloss_status bn_check_run(
         return BNFLOSS_E_NULL;
     bytes = bn_work_bytes(w, b->spec, w->rows, b->S);
     BN_TRY(bn_check_work(work, work_bytes, bytes));
+    c->view.entropy |= c->loss.uses.rest || bn_wants_entropy(&c->loss.out);
+    c->view.squares |= c->loss.uses.squares || c->loss.out.log_square;
+    c->scratch_rows = bn_scratch_rows(c, logits, grad, work_bytes - bytes,
+                                      threads);
+    bytes += (uint64_t)c->scratch_rows * BNFLOSS_SCRATCH(w->vocab);
     memset(&spans, 0, sizeof spans);
     BN_TRY(bn_check_grad(&spans, w, logits, grad, 0, w->rows));
     bn_span_labels(&spans, w, labels, 0, w->rows);
@@ -436,8 +462,6 @@ BN_NOINLINE static bnfloss_status bn_do_run(
     BN_TRY(bn_check_run(&c, layout, spec, inputs, logits, labels, grad,
                         outputs, work, work_bytes, threads, result,
                         &r->where));
-    c.view.entropy |= c.loss.uses.rest || bn_wants_entropy(&c.loss.out);
-    c.view.squares |= c.loss.uses.squares || c.loss.out.log_square;
     memset(&job, 0, sizeof job);
     part = bn_work_begin(work);
     bn_batch_place(&c.loss, &part);
@@ -446,6 +470,8 @@ BN_NOINLINE static bnfloss_status bn_do_run(
     if (!bn_is_fused(&c.loss.spec))
         job.state = (bnfloss_row *)bn_work_take(&part, b->N,
                                                 sizeof(bnfloss_row));
+    job.scratch = (float *)bn_aligned(part, 64);
+    job.scratch_rows = c.scratch_rows;
     for (int64_t i = 0; i < b->N; i++)
         bn_mark_valid(b, i, bn_is_skipped(bn_label(&c.view, labels, i),
                                           c.loss.in.row_weight, i));

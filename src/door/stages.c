@@ -124,6 +124,7 @@ BN_NOINLINE static bnfloss_status bn_do_forward(
     const bnfloss_outputs *outputs, const bnfloss_result *result,
     bnfloss_result *r)
 {
+    const bn_share rows = { from, to, 0 };
     bn_forward_call c;
     bn_job job;
 
@@ -137,7 +138,7 @@ BN_NOINLINE static bnfloss_status bn_do_forward(
     job.labels = labels;
     job.state = state;
     job.out = &c.out;
-    bn_task_forward(&job, from, to);
+    bn_task_forward(&job, rows);
     bn_count_rows(state, from, to, r);
     return BNFLOSS_OK;
 }
@@ -311,6 +312,7 @@ BN_NOINLINE static bnfloss_status bn_do_backward(
     int64_t from, int64_t to, const bnfloss_row *state, const float *dlogp,
     void *grad, const bnfloss_result *result, bnfloss_result *r)
 {
+    const bn_share rows = { from, to, 0 };
     bn_job job;
     bn_view w;
 
@@ -323,7 +325,7 @@ BN_NOINLINE static bnfloss_status bn_do_backward(
     job.grad = grad;
     job.state = (bnfloss_row *)state;       /* only read */
     job.dlogp = dlogp;
-    bn_task_backward(&job, from, to);
+    bn_task_backward(&job, rows);
     bn_count_rows(state, from, to, r);
     return BNFLOSS_OK;
 }

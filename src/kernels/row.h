@@ -281,8 +281,10 @@ typedef struct FN(pass) {
     v_table table;
     float *keep;                /* where to leave the exponentials, or NULL: */
                                 /*   it may be where the logits are */
-    float *before;              /* NULL, or the row before's, beside these, */
-    float factor, least;        /*   that become its gradients on the way */
+    const bn_before *before;    /* NULL, or the row before's, that become its */
+    int64_t line;               /*   gradients on the way, so far ahead */
+    float *own;                 /* where those are to lie, if in place: they */
+    float factor, least;        /*   can be finished beside these then */
     int general, dot;
 } FN(pass);
 
@@ -392,22 +394,65 @@ BN_INLINE KERNEL v FN(product)(v e, float factor, float least)
     return v_keep(v_above(e, v_set1(least)), v_mul(e, v_set1(factor)));
 }
 
-/* Makes gradients of the next 64 exponentials, or of the n that are left. */
-BN_INLINE KERNEL void FN(products)(float *e, int64_t n, float factor,
-                                   float least)
+/* Of a group. */
+BN_INLINE KERNEL void FN(group_products)(const uint32_t type, const int stream,
+                                         const float *e, void *grad, int64_t i,
+                                         float factor, float least)
 {
-    if (n < BN_GROUP) {
-        for (int64_t i = 0; i < n; i++)
-            e[i] = e[i] > least ? e[i] * factor : 0;
-        return;
+    for (const int64_t end = i + BN_GROUP; i < end; i += 2 * VL) {
+        const v a = FN(product)(v_load_f32(e + i), factor, least);
+        const v b = FN(product)(v_load_f32(e + i + VL), factor, least);
+
+        if (stream) {
+            v_stream_f32((float *)grad + i, a);
+            v_stream_f32((float *)grad + i + VL, b);
+        } else {
+            FN(write2)(type, grad, i, a, b);
+        }
     }
-    for (int j = 0; j < BN_GROUP; j += VL)
-        v_store_f32(e + j, FN(product)(v_load_f32(e + j), factor, least));
+}
+
+/* Makes gradients of the kept exponentials from index i to `to` - 1, or to the
+ * last. Out of line: what the sums have in registers is worth storing once a
+ * span. */
+BN_NOINLINE KERNEL static void FN(products)(const bn_before *b, int64_t i,
+                                            int64_t to)
+{
+    const float factor = (float)b->factor, least = (float)b->least;
+    const int64_t end = to < b->n ? to : b->n, whole = end - BN_GROUP;
+    const float *e = b->e;
+    void *grad = b->grad;
+
+    if (b->grad_type == BNFLOSS_BF16)
+        for (; i <= whole; i += BN_GROUP)
+            FN(group_products)(BNFLOSS_BF16, 0, e, grad, i, factor, least);
+    else if (b->grad_type == BNFLOSS_F16)
+        for (; i <= whole; i += BN_GROUP)
+            FN(group_products)(BNFLOSS_F16, 0, e, grad, i, factor, least);
+    else if (b->stream)
+        for (; i <= whole; i += BN_GROUP)
+            FN(group_products)(BNFLOSS_F32, 1, e, grad, i, factor, least);
+    else
+        for (; i <= whole; i += BN_GROUP)
+            FN(group_products)(BNFLOSS_F32, 0, e, grad, i, factor, least);
+    for (; i < end; i++)
+        bn_put(b->grad_type, grad, i, e[i] > least ? e[i] * factor : 0);
+}
+
+/* Of those in front of a cache line, if the others are to be stored past the
+ * caches. Returns where those begin. */
+BN_INLINE KERNEL int64_t FN(products_begin)(const bn_before *b)
+{
+    const int64_t line = b->stream ? bn_until_line(b->grad, b->n) : 0;
+
+    if (b->done >= line)
+        return b->done;
+    FN(products)(b, b->done, line);
+    return line;
 }
 
 /* Takes the maximum of the span at index `next`, if that is not negative, and
- * sums the one at i, both clean. While these wait for memory, the row before
- * is finished. */
+ * sums the one at i, both clean. */
 BN_INLINE KERNEL void FN(clean_span)(const uint32_t type, const void *z,
                                      int64_t i, int64_t next,
                                      const FN(pass) *f, FN(lanes) *lanes,
@@ -419,8 +464,9 @@ BN_INLINE KERNEL void FN(clean_span)(const uint32_t type, const void *z,
         bn_prefetch(f->ahead, i + g);
         FN(group_sums)(type, z, i + g, f, f->keep ? f->keep + i + g : NULL,
                        lanes);
-        if (f->before)
-            FN(products)(f->before + i + g, BN_GROUP, f->factor, f->least);
+        if (f->own)
+            FN(group_products)(BNFLOSS_F32, 0, f->own, f->own, i + g,
+                               f->factor, f->least);
     }
 }
 
@@ -454,8 +500,6 @@ BN_INLINE KERNEL void FN(any_span)(const FN(source) *p, int64_t i,
             memcpy(f->keep + g, buffer, (size_t)left * sizeof *buffer);
         if (keep && (uint64_t)(p->leader - g) < BN_GROUP)
             FN(keep_leader)(f->sums, f->table, f->keep);
-        if (f->before)
-            FN(products)(f->before + g, left, f->factor, f->least);
         bn_prefetch(f->ahead, g);
     }
 }
@@ -469,7 +513,9 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
     FN(pass) g = *f;            /* for the kind that keeps nothing */
     FN(top) t;
 
-    g.keep = g.before = NULL;
+    g.keep = NULL;
+    g.before = NULL;
+    g.own = NULL;
     FN(top_init)(p->type, &t);
     for (; i < end; i += BN_SPAN) {
         const int64_t next = i + BN_BLOCK < p->n ? i + BN_BLOCK : -1;
@@ -477,12 +523,19 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
             && (next < 0 || FN(is_clean)(p, next, BN_SPAN, -BN_SPAN));
         FN(lanes) lanes;
 
+        /* what is not in its own place may be where these are kept */
+        if (f->before && !(f->own && clean))
+            FN(products)(f->before, i + f->line, i + f->line + BN_SPAN);
         for (int h = 0; h < BN_LANES / VL; h++)
             lanes.sum[h] = lanes.dot[h] = lanes.count[h] = v_set1(0);
         if (!clean || (f->general && p->type != BNFLOSS_F32)) {
             FN(any_span)(p, i, buffer, f, &lanes);
             FN(span_max)(p, i + BN_BLOCK, buffer, &t);
-        } else if (!f->general && f->keep)
+        } else if (!f->general && f->keep && p->type == BNFLOSS_BF16)
+            FN(clean_span)(BNFLOSS_BF16, p->z, i, next, f, &lanes, &t);
+        else if (!f->general && f->keep && p->type == BNFLOSS_F16)
+            FN(clean_span)(BNFLOSS_F16, p->z, i, next, f, &lanes, &t);
+        else if (!f->general && f->keep)
             FN(clean_span)(BNFLOSS_F32, p->z, i, next, f, &lanes, &t);
         else if (p->type == BNFLOSS_F32)
             FN(clean_span)(BNFLOSS_F32, p->z, i, next, &g, &lanes, &t);
@@ -524,13 +577,17 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     f.map = map;
     f.ahead = &c->ahead;
     f.keep = !general && c->keep ? c->keep->e : NULL;
-    f.before = NULL;
+    f.before = f.keep ? c->before : NULL;
+    f.own = NULL;
+    f.line = 0;
     f.factor = f.least = 0;
-    if (f.keep && c->before) {
-        f.before = c->before->e;
-        f.factor = (float)c->before->factor;
-        f.least = (float)c->before->least;
+    if (f.before) {
+        f.line = FN(products_begin)(f.before);
+        f.factor = (float)f.before->factor;
+        f.least = (float)f.before->least;
     }
+    if (f.before && f.before->grad == f.before->e)
+        f.own = (float *)f.before->grad;
     f.general = general;
     f.dot = dot;
     bn_sums_init(&s, general, dot);
@@ -552,12 +609,16 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
         }
         if (!s.started)
             bn_sums_reference(&s, 0, 0);
-        if (f.keep && !bn_keep_on(c->keep, &s, k, i))
-            f.keep = f.before = NULL;
+        if (f.keep && !bn_keep_on(c->keep, &s, k, i)) {
+            f.keep = NULL;
+            f.before = NULL;
+            f.own = NULL;
+        }
         f.table = v_table_load(s.table);
         top = FN(block)(&p, i, buffer, &f);
         if (f.before)
-            c->before->done = i + BN_BLOCK < c->n ? i + BN_BLOCK : c->n;
+            c->before->done = i + BN_BLOCK < c->n - f.line
+                                  ? i + BN_BLOCK + f.line : c->n;
     }
     if (f.keep)
         c->keep->n = c->n;
@@ -683,18 +744,19 @@ KERNEL static void FN(narrow)(uint32_t type, void *grad, int64_t i, int64_t n,
  * a cache line. Before anything else is stored there, or another thread is
  * told, these stores have to be fenced. */
 BN_INLINE KERNEL int64_t FN(streamed_groups)(
-    const bn_chunk *c, int64_t i, const bn_coefficients *k, const bn_map *map,
-    v_table table, const int general)
+    const uint32_t type, const bn_chunk *c, int64_t i,
+    const bn_coefficients *k, const bn_map *map, v_table table,
+    const int general)
 {
-    const float *z = (const float *)c->z;
+    const void *z = c->z;
 
     for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
         bn_prefetch(&c->ahead, i);
-        for (int j = 0; j < BN_GROUP; j += 4 * VL) {
-            const float *y = z + i + j;
-            float *to = (float *)c->grad + i + j;
-            v z0 = v_load_f32(y), z1 = v_load_f32(y + VL);
-            v z2 = v_load_f32(y + 2 * VL), z3 = v_load_f32(y + 3 * VL);
+        for (int64_t j = i; j < i + BN_GROUP; j += 4 * VL) {
+            float *to = (float *)c->grad + j;
+            v z0 = FN(read)(type, z, j), z1 = FN(read)(type, z, j + VL);
+            v z2 = FN(read)(type, z, j + 2 * VL);
+            v z3 = FN(read)(type, z, j + 3 * VL);
 
             FN(four_gradients)(&z0, &z1, &z2, &z3, k, map, table, general);
             v_stream_f32(to, z0);
@@ -735,7 +797,8 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
     const int f32 = direct && c->grad_type == BNFLOSS_F32;
     const int same = direct && c->grad_type == c->type;
     const int64_t whole = BN_GROUP;
-    int64_t i = 0, line = c->stream ? bn_until_line(c) : -1;
+    const int streams = c->stream && (c->type == BNFLOSS_F32 || !general);
+    int64_t i = 0, line = streams ? bn_until_line(c->grad, c->n) : -1;
 
     if (f32 && c->type == BNFLOSS_F32)
         i = FN(whole_groups)(BNFLOSS_F32, BNFLOSS_F32, c, k, map, table,
@@ -753,7 +816,13 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
         const int64_t n = left < whole ? left : whole;
 
         if (i == line && left >= whole) {
-            i = FN(streamed_groups)(c, i, k, map, table, general);
+            if (c->type == BNFLOSS_F32)
+                i = FN(streamed_groups)(BNFLOSS_F32, c, i, k, map, table,
+                                        general);
+            else if (c->type == BNFLOSS_BF16)
+                i = FN(streamed_groups)(BNFLOSS_BF16, c, i, k, map, table, 0);
+            else
+                i = FN(streamed_groups)(BNFLOSS_F16, c, i, k, map, table, 0);
             line = -1;
             continue;
         }
@@ -776,13 +845,17 @@ KERNEL static void FN(backward_general)(const bn_chunk *c,
     FN(sweep)(c, k, map, 1);
 }
 
-KERNEL static void FN(kept)(float *e, int64_t n, float factor, float least,
+KERNEL static void FN(kept)(const bn_before *before,
                             const bn_prefetches *prefetches)
 {
     const bn_prefetches ahead = *prefetches;
+    const int64_t begin = FN(products_begin)(before);
 
-    for (int64_t i = 0; i < n; i += BN_GROUP) {
-        bn_prefetch(&ahead, i);
-        FN(products)(e + i, n - i, factor, least);
+    for (int64_t i = begin; i < before->n; i += BN_SPAN) {
+        for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP)
+            bn_prefetch(&ahead, i - begin + g);
+        FN(products)(before, i, i + BN_SPAN);
     }
+    if (before->stream)
+        v_fence();
 }

@@ -378,28 +378,42 @@ static void bn_sums_finish(bn_sums *s, bnfloss_row *row)
 
 /* ---- Exponentials that are kept ----------------------------------------- */
 
-/* Where the forward pass leaves e^x / 2^k of a chunk, for gradients that
- * will lie in the same place. Kept are the first n. */
+/* Where the forward pass leaves e^x / 2^k of a chunk for its gradients; they
+ * may have to lie there themselves. Kept are the first n. */
 typedef struct bn_keep {
     float *e;
     int64_t n;
     int32_t k;
 } bn_keep;
 
-/* Kept exponentials of a chunk that are to become gradients: times a factor
- * where they are above a least, else 0. The first of them are done. */
+/* Kept exponentials of a chunk of n columns that are to become gradients:
+ * times a factor where they are above a least, else 0. The first of them are
+ * done. */
 typedef struct bn_before {
-    float *e;
-    int64_t done;
+    const float *e;
+    void *grad;                 /* e, or elsewhere and then of any type */
+    uint32_t grad_type;
+    int stream;                 /* f32: store past the caches */
+    int64_t n, done;
     double factor, least;
 } bn_before;
 
-/* What the kernels do to exponentials that were kept, in double, where the
+/* What the kernels make of exponentials that were kept, in double, where the
  * factor is not for a float to hold. */
-static void bn_kept_slowly(float *e, int64_t n, double factor, double least)
+static void bn_kept_slowly(const float *e, uint32_t type, void *grad,
+                           int64_t i, int64_t n, double factor, double least)
 {
-    for (int64_t i = 0; i < n; i++)
-        e[i] = (double)e[i] > least ? (float)((double)e[i] * factor) : 0;
+    for (; i < n; i++)
+        bn_put(type, grad, i, (double)e[i] > least
+                                  ? (float)((double)e[i] * factor) : 0);
+}
+
+/* Gradients, of n floats, in front of the first that begins a cache line. */
+static int64_t bn_until_line(const void *grad, int64_t n)
+{
+    const int64_t line = (int64_t)((0 - (uintptr_t)grad) / 4 % 16);
+
+    return line < n ? line : n;
 }
 
 /* A leader that changes k, or the row's origin, after i exponentials were
@@ -419,7 +433,8 @@ static int bn_keep_on(bn_keep *keep, const bn_sums *s, int32_t k, int64_t i)
     if (s->k < k || s->k - k > 200)     /* lower: there was no leader yet */
         memset(keep->e, 0, (size_t)i * sizeof *keep->e);
     else if (s->k != k)
-        bn_kept_slowly(keep->e, i, bn_pow2(k - s->k), bn_pow2(s->k - k - 125));
+        bn_kept_slowly(keep->e, BNFLOSS_F32, keep->e, 0, i,
+                       bn_pow2(k - s->k), bn_pow2(s->k - k - 125));
     return 1;
 }
 
@@ -539,27 +554,19 @@ typedef struct bn_chunk {
     int64_t n;
     int64_t label;              /* forward: its index, or -1; backward: none */
     int stream;                 /* backward, f32: store past the caches */
-    bn_keep *keep;              /* forward, f32, plain or dot; or NULL */
+    bn_keep *keep;              /* forward, plain or dot; or NULL */
     bn_before *before;          /* the row before's, where there is a keep */
     bn_prefetches ahead;
 } bn_chunk;
-
-/* Gradients in front of the first one that begins a cache line. */
-static int64_t bn_until_line(const bn_chunk *c)
-{
-    const int64_t n = (int64_t)((0 - (uintptr_t)c->grad) / 4 % 16);
-
-    return n < c->n ? n : c->n;
-}
 
 /* Forward fills in the sums of *row and adds flags. */
 typedef void bn_forward_kernel(const bn_chunk *c, const bn_map *map,
                                bnfloss_row *row);
 typedef void bn_backward_kernel(const bn_chunk *c, const bn_coefficients *k,
                                 const bn_map *map);
-/* Makes gradients of n exponentials that were kept. */
-typedef void bn_kept_kernel(float *e, int64_t n, float factor, float least,
-                            const bn_prefetches *ahead);
+/* Makes gradients of those exponentials that are not done. The factor is one
+ * for a float. */
+typedef void bn_kept_kernel(const bn_before *b, const bn_prefetches *ahead);
 
 enum { BN_PLAIN = 0, BN_DOT = 1, BN_GENERAL = 2 };
 

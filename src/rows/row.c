@@ -131,7 +131,8 @@ static int64_t bn_chunk_size(int64_t n, int64_t c)
 }
 
 /* The chunk of columns from c on, as a row of its own. keep: NULL, or where
- * to leave its exponentials; before: NULL, or what to finish on the way. */
+ * to leave its exponentials; before: NULL, or what to finish on the way, which
+ * may be in the same place. */
 static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
                          int64_t c, bnfloss_row *x, bn_keep *keep,
                          bn_before *before)
@@ -258,31 +259,46 @@ static int bn_streams(const bn_view *w, const void *row, const void *grad)
     const int64_t many = BN_STREAM_BYTES / 4;
 
     return grad != row && w->rows * w->vocab > many && !w->accumulate
-           && w->logits_type == BNFLOSS_F32 && w->grad_type == BNFLOSS_F32;
+           && w->grad_type == BNFLOSS_F32;
 }
 
-/* Exponentials of a row's first columns, kept where its gradient will be: e is
- * that. */
+/* Exponentials of a row's first columns, kept where its gradient will be, or
+ * in a scratch row: e is that. */
 enum { BN_KEPT_CHUNKS = 32 };
 
 typedef struct bn_kept {
     float *e;
+    void *grad;
+    int stream;                 /* the gradients, past the caches */
     int64_t columns;
     int32_t k[BN_KEPT_CHUNKS];  /* of each chunk */
 } bn_kept;
 
-/* Whether a sweep can keep the exponentials of its rows: where the gradient
- * is a float, and no more than the exponential times a factor. In place a row
- * that no cache holds would only be written once more; out of place row and
- * gradient have to share a cache. */
-static int bn_keeps(const bn_sweep *s, const void *row, const void *grad)
+/* Whether a sweep can keep the exponentials of its rows: where a gradient is
+ * no more than one of them times a factor. Those of a row that no cache holds
+ * would only be written once more. */
+static int bn_keeps(const bn_sweep *s)
 {
     const bn_view *w = s->view;
-    const int64_t most = row == grad ? BN_KEPT_CHUNKS : 2;
 
-    return w->vocab <= most * BNFLOSS_CHUNK && !s->general && !w->mean
-           && !w->squares && !w->accumulate && w->logits_type == BNFLOSS_F32
-           && w->grad_type == BNFLOSS_F32 && !bn_streams(w, row, grad);
+    return w->vocab <= BN_KEPT_CHUNKS * BNFLOSS_CHUNK && !s->general
+           && !w->mean && !w->squares && !w->accumulate;
+}
+
+/* Whether there is room for them where the gradients will be, which are
+ * floats. Out of place row and gradient have to share a cache. */
+static int bn_keeps_in_grad(const bn_view *w, const void *row,
+                            const void *grad)
+{
+    return w->grad_type == BNFLOSS_F32
+           && (row == grad || (w->vocab <= 2 * BNFLOSS_CHUNK
+                               && !bn_streams(w, row, grad)));
+}
+
+/* Floats of a scratch row: whole cache lines, and one between two threads. */
+static int64_t bn_scratch_row(const bn_view *w)
+{
+    return (w->vocab + 15) / 16 * 16 + 16;
 }
 
 /* ---- Backward ----------------------------------------------------------- */
@@ -440,14 +456,22 @@ static void bn_singles_write(const bn_sweep *s, const bn_singles *a,
 }
 
 /* How the kept exponentials of chunk i become gradients. */
-static bn_before bn_before_of(const bn_row_plan *plan, const bn_kept *kept,
-                              int64_t i)
+static bn_before bn_before_of(const bn_view *w, const bn_row_plan *plan,
+                              const bn_kept *kept, int64_t i)
 {
     const bn_factor *f = &plan->factor;
     const int32_t between = f->k - kept->k[i];
     const int32_t least = bn_factor_least(f) + between;
-    bn_before b = { kept->e + i * BNFLOSS_CHUNK, 0, 0, 0 };
+    const int64_t c = i * BNFLOSS_CHUNK;
+    bn_before b;
 
+    b.e = kept->e + c;
+    b.grad = bn_at_mut(w->grad_type, kept->grad, c);
+    b.grad_type = w->grad_type;
+    b.stream = kept->stream;
+    b.n = bn_chunk_size(kept->columns, c);
+    b.done = 0;
+    b.factor = b.least = 0;
     /* beyond BN_FAR all that was kept is next to nothing, and so is a
      * chunk without a leader */
     if (f->m != 0 && plan->k.origin == 0 && between >= 0 && least <= 126) {
@@ -465,20 +489,20 @@ static int bn_before_is_float(const bn_before *b)
     return size > 0x1p-99 && size < 0x1p99;
 }
 
-/* What is not done yet of a chunk of n columns, whose logits lie at `z`. */
+/* What is not done yet of a chunk, whose logits lie at `z`. */
 static void bn_before_finish(const bn_sweep *s, const bn_before *b,
-                             const void *z, int64_t n)
+                             const void *z)
 {
     const bn_prefetches ahead = bn_ahead_of(s->view, z, b->done);
-    float *e = b->e + b->done;
 
-    n -= b->done;
-    if (b->factor == 0)
-        memset(e, 0, (size_t)n * sizeof *e);
-    else if (bn_before_is_float(b))
-        s->kept(e, n, (float)b->factor, (float)b->least, &ahead);
+    if (bn_before_is_float(b))
+        s->kept(b, &ahead);
+    else if (b->factor != 0)
+        bn_kept_slowly(b->e, b->grad_type, b->grad, b->done, b->n, b->factor,
+                       b->least);
     else
-        bn_kept_slowly(e, n, b->factor, b->least);
+        memset(bn_at_mut(b->grad_type, b->grad, b->done), 0,
+               (size_t)(b->n - b->done) * bn_type_size(b->grad_type));
 }
 
 /* Gradients from the exponentials that were kept of a row. */
@@ -486,10 +510,9 @@ static void bn_row_finish(const bn_sweep *s, const bn_row_plan *plan,
                           const void *row, const bn_kept *kept)
 {
     for (int64_t c = 0, i = 0; c < kept->columns; c += BNFLOSS_CHUNK, i++) {
-        const bn_before b = bn_before_of(plan, kept, i);
+        const bn_before b = bn_before_of(s->view, plan, kept, i);
 
-        bn_before_finish(s, &b, bn_at(BNFLOSS_F32, row, c),
-                         bn_chunk_size(kept->columns, c));
+        bn_before_finish(s, &b, bn_at(s->view->logits_type, row, c));
     }
 }
 
@@ -553,7 +576,8 @@ static void bn_row_backward(const bn_sweep *s, const bnfloss_row *x,
 /* ---- Both at once ------------------------------------------------------- */
 
 /* A row whose kept exponentials wait for the next row's forward pass, to be
- * made gradients while that waits for memory. */
+ * made gradients while that waits for memory; of a scratch row's, one place
+ * becomes free just before it is needed. */
 typedef struct bn_held {
     const void *row;            /* NULL: there is none */
     bnfloss_row x;
@@ -576,22 +600,27 @@ static void bn_row_next(const bn_sweep *s, const void *row, int64_t label,
                         const bn_held *held)
 {
     const int keeps = kept && kept->columns >= c;
-    bn_before before = { NULL, 0, 0, 0 };
+    bn_before before, *beside = NULL;
     bn_keep keep = { NULL, 0, 0 };
 
     if (keeps)
         keep.e = kept->e + c;
-    if (held)
-        before = bn_before_of(&held->plan, &held->kept, i);
-    bn_row_chunk(s, row, label, c, x, keeps ? &keep : NULL,
-                 keeps && bn_before_is_float(&before) ? &before : NULL);
+    if (held) {
+        before = bn_before_of(s->view, &held->plan, &held->kept, i);
+        if (keeps && bn_before_is_float(&before))
+            beside = &before;
+        else                    /* before anything is kept in its place */
+            bn_before_finish(s, &before, bn_at(s->view->logits_type,
+                                               held->row, c));
+    }
+    bn_row_chunk(s, row, label, c, x, keeps ? &keep : NULL, beside);
     if (keeps) {
         kept->columns += keep.n;
         kept->k[i] = keep.k;
     }
-    if (held)
-        bn_before_finish(s, &before, bn_at(BNFLOSS_F32, held->row, c),
-                         bn_chunk_size(s->view->vocab, c));
+    if (beside)
+        bn_before_finish(s, beside, bn_at(s->view->logits_type, held->row,
+                                          c));
 }
 
 /* kept: NULL, or where to keep the row's exponentials; held: NULL, or what to
@@ -618,7 +647,7 @@ static void bn_row_forward(const bn_sweep *s, const void *row, int64_t label,
 static void bn_held_end(const bn_sweep *s, bn_held *h)
 {
     const bn_view *w = s->view;
-    float *grad = h->kept.e;
+    void *grad = h->kept.grad;
     const bn_singles a = bn_singles_read(s, &h->x, h->row, grad, 0, w->vocab);
 
     bn_singles_write(s, &a, &h->plan, grad);
@@ -650,6 +679,6 @@ static void bn_row_hold(const bn_sweep *s, const bnfloss_row *x, float dlogp,
         h->kept = *kept;
         return;
     }
-    bn_row_apply(s, &h->plan, x, row, kept->e, 0, w->vocab, kept);
-    bn_row_padding(w, kept->e);
+    bn_row_apply(s, &h->plan, x, row, kept->grad, 0, w->vocab, kept);
+    bn_row_padding(w, kept->grad);
 }

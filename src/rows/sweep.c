@@ -9,6 +9,8 @@ typedef struct bn_job {
     bn_batch *batch;
     bnfloss_row *state;         /* (N), or NULL where it need not be kept */
     bnfloss_row *chunk;         /* (chunks of a row) for wide rows */
+    float *scratch;             /* (scratch_rows, bn_scratch_row()) */
+    int scratch_rows;
     const float *dlogp;         /* (N), or NULL: from the batch */
     const double *mixed;        /* (N) of several losses, or NULL */
     int later;                  /* the losses come after the sweep */
@@ -101,50 +103,61 @@ static void bn_read_row(const bn_job *j, int64_t i, bnfloss_row *x,
 
 /* ---- A task is some rows ------------------------------------------------ */
 
-static void bn_task_forward(void *job, int64_t from, int64_t to)
+static void bn_task_forward(void *job, bn_share s)
 {
     const bn_job *j = (const bn_job *)job;
     bnfloss_row x;
 
-    for (int64_t i = from; i < to; i++)
+    for (int64_t i = s.from; i < s.to; i++)
         bn_read_row(j, i, j->state ? j->state + i : &x, NULL, NULL);
 }
 
-static void bn_task_backward(void *job, int64_t from, int64_t to)
+static void bn_task_backward(void *job, bn_share s)
 {
     const bn_job *j = (const bn_job *)job;
 
-    for (int64_t i = from; i < to; i++)
+    for (int64_t i = s.from; i < s.to; i++)
         bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
                         bn_logits_row(j, i), bn_grad_row(j, i));
 }
 
 /* Both, a row while it is in the cache. */
-static void bn_task_fused(void *job, int64_t from, int64_t to)
+static void bn_task_fused(void *job, bn_share s)
 {
     const bn_job *j = (const bn_job *)job;
     bnfloss_row x;
 
-    for (int64_t i = from; i < to; i++) {
+    for (int64_t i = s.from; i < s.to; i++) {
         bn_read_row(j, i, &x, NULL, NULL);
         bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i),
                         bn_logits_row(j, i), bn_grad_row(j, i));
     }
 }
 
+/* Whether exponentials are kept where the gradients will be. */
+static int bn_job_keeps(const bn_job *j)
+{
+    return bn_keeps(&j->sweep)
+           && bn_keeps_in_grad(j->sweep.view, j->logits, j->grad);
+}
+
 /* The same where exponentials are kept; a row may wait for the next one. */
-static void bn_task_kept(void *job, int64_t from, int64_t to)
+static void bn_task_kept(void *job, bn_share share)
 {
     const bn_job *j = (const bn_job *)job;
     const bn_sweep *s = &j->sweep;
     const int waits = bn_rows_wait(s->view);
+    float *scratch = bn_job_keeps(j) ? NULL
+        : j->scratch + share.thread * bn_scratch_row(s->view);
     bnfloss_row x;
     bn_kept kept;
     bn_held held;
 
     held.row = NULL;
-    for (int64_t i = from; i < to; i++) {
-        kept.e = (float *)bn_grad_row(j, i);
+    kept.stream = bn_streams(s->view, j->logits, j->grad);
+    for (int64_t i = share.from; i < share.to; i++) {
+        kept.grad = bn_grad_row(j, i);
+        kept.e = scratch ? scratch : (float *)kept.grad;
         kept.columns = 0;
         if (held.row && bn_job_label(j, i) >= 0) {
             bn_read_row(j, i, &x, &kept, &held);
@@ -174,24 +187,24 @@ static int64_t bn_chunks(const bn_view *w)
     return (w->vocab + BNFLOSS_CHUNK - 1) / BNFLOSS_CHUNK;
 }
 
-static void bn_task_chunk_forward(void *wide, int64_t from, int64_t to)
+static void bn_task_chunk_forward(void *wide, bn_share s)
 {
     const bn_wide *r = (const bn_wide *)wide;
     const bn_job *j = r->job;
 
-    for (int64_t i = from; i < to; i++)
+    for (int64_t i = s.from; i < s.to; i++)
         bn_row_chunk(&j->sweep, bn_logits_row(j, r->i), r->label,
                      i * BNFLOSS_CHUNK, j->chunk + i, NULL, NULL);
 }
 
-static void bn_task_chunk_backward(void *wide, int64_t from, int64_t to)
+static void bn_task_chunk_backward(void *wide, bn_share s)
 {
     const bn_wide *r = (const bn_wide *)wide;
     const bn_job *j = r->job;
-    const int64_t V = j->sweep.view->vocab, end = to * BNFLOSS_CHUNK;
+    const int64_t V = j->sweep.view->vocab, end = s.to * BNFLOSS_CHUNK;
 
     bn_row_apply(&j->sweep, &r->plan, &r->state, bn_logits_row(j, r->i),
-                 bn_grad_row(j, r->i), from * BNFLOSS_CHUNK,
+                 bn_grad_row(j, r->i), s.from * BNFLOSS_CHUNK,
                  end < V ? end : V, NULL);
 }
 
@@ -266,9 +279,11 @@ static void bn_sweep_forward(bn_job *j, int32_t threads, int fused)
     bnfloss_row x;
 
     if (!bn_is_wide(w, cut)) {
+        const int team = bn_thread_count(threads, N);
+
         bn_parallel(!j->grad || !fused ? bn_task_forward
-                    : bn_keeps(&j->sweep, j->logits, j->grad) ? bn_task_kept
-                    : bn_task_fused, j, N, bn_thread_count(threads, N));
+                    : bn_job_keeps(j) || j->scratch_rows >= team
+                    ? bn_task_kept : bn_task_fused, j, N, team);
         return;
     }
     for (int64_t i = 0; i < N; i++) {

@@ -4,8 +4,13 @@
  * After a fork the runtime of OpenMP may hang in the child, so a process
  * other than the one that first used threads goes on alone. */
 
-/* Does from .. to - 1 of a job. */
-typedef void bn_task(void *job, int64_t from, int64_t to);
+/* What one thread does of a job: from .. to - 1. */
+typedef struct bn_share {
+    int64_t from, to;
+    int thread;
+} bn_share;
+
+typedef void bn_task(void *job, bn_share s);
 
 #ifdef BNFLOSS_OPENMP
 #include <omp.h>
@@ -51,20 +56,16 @@ BN_NOINLINE static void bn_team(bn_task *task, void *job, int64_t n,
         const bn_env env = bn_env_enter();
         const int64_t t = omp_get_thread_num(), all = omp_get_num_threads();
         const int64_t each = n / all, more = n % all;
-        const int64_t from = t * each + (t < more ? t : more);
+        bn_share s;
 
-        task(job, from, from + each + (t < more));
+        s.from = t * each + (t < more ? t : more);
+        s.to = s.from + each + (t < more);
+        s.thread = (int)t;
+        task(job, s);
         bn_env_leave(env);
     }
 }
 
-static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
-{
-    if (threads > 1)
-        bn_team(task, job, n, threads);
-    else
-        task(job, 0, n);
-}
 #else
 static int bn_thread_count(int32_t wanted, int64_t n)
 {
@@ -73,9 +74,18 @@ static int bn_thread_count(int32_t wanted, int64_t n)
     return 1;
 }
 
+#endif
+
 static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
 {
-    (void)threads;
-    task(job, 0, n);
-}
+    const bn_share all = { 0, n, 0 };
+
+#ifdef BNFLOSS_OPENMP
+    if (threads > 1) {
+        bn_team(task, job, n, threads);
+        return;
+    }
 #endif
+    (void)threads;
+    task(job, all);
+}

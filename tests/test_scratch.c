@@ -1,0 +1,392 @@
+/* Work beyond what a run needs: rows' exponentials are kept in it where they
+ * do not fit where the gradient will lie, of 16 bits or out of place. Same
+ * bits and outputs as without it and as by the stages, whatever the row is
+ * like, and not a byte beyond what was given.
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * E262, E263, E264 of EDGES.md. */
+#include "fixture.h"
+#include "row_shapes.h"
+
+#include <stdlib.h>
+
+enum { N = 7, C = BNFLOSS_CHUNK, LEFT = 0xEE };
+
+/* What a run reads and where it writes. */
+typedef struct kind_of_run {
+    uint32_t type, grad_type;
+    int in_place;
+} kind_of_run;
+
+static const kind_of_run runs[] = {
+    { BNFLOSS_BF16, BNFLOSS_BF16, 1 }, { BNFLOSS_F16, BNFLOSS_F16, 1 },
+    { BNFLOSS_BF16, BNFLOSS_BF16, 0 }, { BNFLOSS_F16, BNFLOSS_F16, 0 },
+    { BNFLOSS_BF16, BNFLOSS_F32, 0 }, { BNFLOSS_F16, BNFLOSS_F32, 0 },
+    { BNFLOSS_F32, BNFLOSS_F32, 0 }, { BNFLOSS_F32, BNFLOSS_F32, 1 },
+    { BNFLOSS_F32, BNFLOSS_BF16, 0 }
+};
+enum { RUNS = sizeof runs / sizeof *runs };
+
+static void *logits, *grad[3];
+static int32_t label[64];
+static float weight[64], ref[64];
+
+typedef struct answer {
+    float logp[N], rest[N], entropy[N], dlogp[N], row_scale[N];
+    int32_t argmax[N];
+    bnfloss_result result;
+} answer;
+
+/* One batch. */
+typedef struct batch {
+    const kind_of_run *run;
+    int64_t rows, V, stride, grad_stride;
+    uint32_t loss;
+    int threads;
+} batch;
+
+static void layouts(const batch *b, bnfloss_layout *l, bnfloss_spec *spec,
+                    bnfloss_inputs *in)
+{
+    static const int64_t start[] = { 0, 2, 3, 5, N };
+    static const int8_t side[] = { 1, -1, 1, -1 };
+
+    EMPTY(*l);
+    EMPTY(*in);
+    l->logits_type = b->run->type;
+    l->grad_type = b->run->grad_type;
+    l->rows = b->rows;
+    l->vocab = b->V;
+    l->logits_stride = b->stride;
+    l->grad_stride = b->grad_stride;
+    in->row_weight = weight;
+    bnfloss_spec_init(spec, b->loss);
+    if (b->loss == BNFLOSS_DPO)
+        spec->flags = BNFLOSS_DEFER_SCALE;
+    if (b->loss != BNFLOSS_SFT) {
+        in->pairing = BNFLOSS_PAIRS_ADJACENT;
+        in->sequences = 4;
+        in->seq_start = start;
+        in->side = side;
+        in->ref_logp = ref;
+    }
+    spec->loss_scale = b->run->grad_type == BNFLOSS_F16 ? 1024 : 1;
+}
+
+static uint64_t need_of(const batch *b)
+{
+    bnfloss_layout l;
+    bnfloss_inputs in;
+    bnfloss_spec spec;
+    uint64_t bytes = 0;
+
+    layouts(b, &l, &spec, &in);
+    CHECK(bnfloss_workspace(&l, &spec, 0, in.sequences, &bytes)
+          == BNFLOSS_OK, "need");
+    return bytes;
+}
+
+static void outputs_of(const batch *b, bnfloss_outputs *out, answer *a)
+{
+    EMPTY(*out);
+    if (b->rows > N)
+        return;
+    out->logp = a->logp;
+    out->argmax = a->argmax;
+    out->dlogp = a->dlogp;
+    if (b->loss == BNFLOSS_SFT) {   /* BNF's kernel sums it anyway */
+        out->rest = a->rest;
+        out->entropy = a->entropy;
+    }
+    if (b->loss == BNFLOSS_DPO)
+        out->row_scale = a->row_scale;
+}
+
+static void *begin(const batch *b, void *to)
+{
+    const size_t bytes = (size_t)(b->rows * b->stride)
+                         * (b->run->type == BNFLOSS_F32 ? 4 : 2);
+
+    if (!b->run->in_place)
+        return logits;
+    memcpy(to, logits, bytes);
+    return to;
+}
+
+/* With `more` bytes of work. Returns how many of these were written, up to the
+ * last one that was. */
+static uint64_t run(const batch *b, void *to, uint64_t more, answer *a)
+{
+    const uint64_t need = need_of(b);
+    unsigned char *all = (unsigned char *)malloc((size_t)(need + more + 1));
+    unsigned char *work = all + 1;          /* no alignment is asked for */
+    bnfloss_layout l;
+    bnfloss_inputs in;
+    bnfloss_outputs out;
+    bnfloss_spec spec;
+    void *z = begin(b, to);
+    uint64_t used = more;
+    bnfloss_status status;
+
+    if (!all)
+        exit(1);
+    memset(a, 0, sizeof *a);
+    memset(all, LEFT, (size_t)(need + more + 1));
+    layouts(b, &l, &spec, &in);
+    outputs_of(b, &out, a);
+    a->result.struct_size = sizeof a->result;
+    status = bnfloss_run(&l, &spec, &in, z, label, to, &out, work,
+                         need + more, b->threads, &a->result);
+    CHECK(status == BNFLOSS_OK, "status: %s", bnfloss_status_string(status));
+    while (used > 0 && work[need + used - 1] == LEFT)
+        used--;
+    free(all);
+    return used;
+}
+
+static void stages(const batch *b, void *to, answer *a)
+{
+    bnfloss_row *state = (bnfloss_row *)malloc((size_t)b->rows
+                                               * sizeof *state);
+    float *dlogp = (float *)malloc((size_t)b->rows * sizeof *dlogp);
+    const uint64_t need = need_of(b);
+    void *work = malloc((size_t)need);
+    bnfloss_layout l;
+    bnfloss_inputs in;
+    bnfloss_outputs out;
+    bnfloss_spec spec;
+    void *z = begin(b, to);
+
+    if (!state || !dlogp || !work)
+        exit(1);
+    memset(a, 0, sizeof *a);
+    layouts(b, &l, &spec, &in);
+    outputs_of(b, &out, a);
+    out.dlogp = NULL;
+    l.flags = BNFLOSS_ENTROPY;
+    a->result.struct_size = sizeof a->result;
+    CHECK(bnfloss_forward(&l, z, label, 0, b->rows, state, &out, &a->result)
+          == BNFLOSS_OK
+          && bnfloss_loss(&spec, &in, b->rows, state, NULL, NULL, dlogp, NULL,
+                          work, need, &a->result) == BNFLOSS_OK
+          && bnfloss_backward(&l, z, label, 0, b->rows, state, dlogp, to,
+                              NULL) == BNFLOSS_OK, "stages");
+    free(state);
+    free(dlogp);
+    free(work);
+}
+
+/* Whether the run has a use for more work. */
+static int has_use(const batch *b)
+{
+    const kind_of_run *r = b->run;
+    const int streams = b->rows * b->V > (1 << 23);
+
+    if (r->grad_type != BNFLOSS_F32)
+        return 1;
+    return !r->in_place && (streams || b->V > 2 * C);
+}
+
+static void compare(const char *isa, const batch *b, shape kind)
+{
+    const char *what = shape_name[kind];
+    const int staged_as_well = b->loss != BNFLOSS_DPO;
+    const uint64_t each = BNFLOSS_SCRATCH(b->V);
+    const uint64_t team = (uint64_t)b->threads, more = each * team;
+    const size_t bytes = (size_t)(b->rows * b->grad_stride)
+                         * (b->run->grad_type == BNFLOSS_F32 ? 4 : 2);
+    answer with, without, staged;
+    uint64_t used;
+
+    for (int k = 0; k < 3; k++)     /* the same between the rows */
+        memset(grad[k], 0x5A, bytes);
+    used = run(b, grad[0], more, &with);
+    CHECK(!has_use(b) ? used == 0           /* nothing is kept of far rows */
+          : used <= more
+            && (used + 80 > 4 * (uint64_t)b->V || kind > CLIMB),
+          "%s, %s, V = %lld: %lld of %lld bytes used", isa, what,
+          (long long)b->V, (long long)used, (long long)more);
+    used = run(b, grad[1], more - 1, &without);
+    CHECK(used == 0 || (team > 1 && used <= each),  /* built for one thread */
+          "%s, %s, V = %lld: %lld bytes used, all would need one "
+          "more", isa, what, (long long)b->V, (long long)used);
+    CHECK(memcmp(&with, &without, sizeof with) == 0, "%s, V = %lld: outputs "
+          "of %s rows", isa, (long long)b->V, what);
+    if (staged_as_well) {
+        stages(b, grad[2], &staged);
+        CHECK(memcmp(&with.result.loss, &staged.result.loss, sizeof(double))
+              == 0, "%s, V = %lld: loss of %s rows", isa, (long long)b->V,
+              what);
+    }
+    for (int k = 1; k < 2 + staged_as_well; k++)
+        CHECK(memcmp(grad[0], grad[k], bytes) == 0,
+              "%s, %s to %s%s, V = %lld, %d threads: gradients of %s rows "
+              "differ from those of %s", isa, type_name(b->run->type),
+              type_name(b->run->grad_type), b->run->in_place ? " in place" : "",
+              (long long)b->V, b->threads, what,
+              k == 1 ? "less work" : "the stages");
+}
+
+static const float weights[][N] = {
+    { 1, 1, 1, 1, 1, 1, 1 },
+    { 1e37f, -1e36f, 3e38f, -3e38f, 1e25f, 2e20f, 1 },
+    { 1e-37f, -1e-36f, 1e-30f, -3e-25f, 1e-38f, 2e-20f, 1e-3f },
+    { 0, 1, -1, 0, 1e-9f, 1e9f, 0 }
+};
+
+static void fill(const batch *b, shape kind, uint64_t seed)
+{
+    rng r = { seed * 977 + (uint64_t)b->V * 31 + (uint64_t)kind };
+    const int mixed = kind == MIXED;
+
+    for (int64_t i = 0; i < b->rows; i++) {
+        if (mixed)
+            kind = (shape)rng_below(&r, MIXED);
+        for (int64_t j = 0; j < b->V; j++)
+            elem_put(b->run->type, logits, i * b->stride + j,
+                     logit(&r, kind, j, b->V));
+        label[i] = (int32_t)(i == 0 ? 0 : i == 1 ? b->V - 1
+                                               : rng_below(&r, b->V));
+        if (i == 3 && seed % 2)
+            label[i] = -100;
+    }
+}
+
+static batch batch_of(const kind_of_run *r, int64_t V, uint64_t seed)
+{
+    batch b = { r, N, V, V, V, BNFLOSS_SFT, 1 };
+
+    b.threads = seed % 3 == 2 ? 3 : 1;      /* of rows, N is no multiple */
+    b.loss = seed % 5 == 3 ? BNFLOSS_BNF : seed % 5 == 4 ? BNFLOSS_DPO
+                                                         : BNFLOSS_SFT;
+    if (seed % 4 == 3) {
+        b.stride += 24;
+        b.grad_stride += 24;
+    }
+    return b;
+}
+
+static void all_shapes(const char *isa)
+{
+    static const int64_t widths[] = { 1, 63, 64, 65, 257, 2047, 2049, 4097,
+                                      C + 1, 2 * C + 300 };
+    const int scalar = strcmp(isa, "scalar") == 0;
+
+    for (int k = 0; k < RUNS; k++) {
+        for (size_t v = 0; v < sizeof widths / sizeof *widths; v++) {
+            for (int kind = 0; kind < SHAPES; kind++) {
+                const uint64_t seed = (uint64_t)(k + kind) + v;
+                const batch b = batch_of(runs + k, widths[v], seed);
+
+                if (widths[v] > 4000 && (kind + k) % (scalar ? 16 : 4))
+                    continue;
+                memcpy(weight, weights[(seed + (uint64_t)k) % 4],
+                       sizeof weights[0]);
+                fill(&b, (shape)kind, seed);
+                compare(isa, &b, (shape)kind);
+            }
+        }
+    }
+}
+
+/* More gradients than a cache keeps: stored past it, from rows that begin
+ * anywhere in a line. And the widest rows whose exponentials are kept, and
+ * one more. */
+static void large(const char *isa)
+{
+    enum { ROWS = 33 };
+    const int scalar = strcmp(isa, "scalar") == 0;
+    batch b = { NULL, ROWS, 262139, 262139, 262139, BNFLOSS_SFT, 2 };
+
+    for (int i = 0; i < ROWS; i++)
+        weight[i] = i == 4 ? 0 : i == 7 ? 3e38f : 1;
+    for (int k = 0; k < RUNS; k++) {
+        if (runs[k].in_place || runs[k].grad_type != BNFLOSS_F32
+            || (scalar && k % 3))
+            continue;
+        b.run = runs + k;
+        fill(&b, MIXED, (uint64_t)k);
+        compare(isa, &b, MIXED);
+    }
+}
+
+static void widest(const char *isa)
+{
+    const kind_of_run *r = runs;
+    answer a;
+
+    for (int64_t V = 32 * C; V <= 32 * C + 1; V++) {
+        const batch b = { r, 2, V, V, V, BNFLOSS_SFT, 1 };
+        const uint64_t more = BNFLOSS_SCRATCH(V);
+        uint64_t used;
+
+        weight[0] = weight[1] = 1;
+        fill(&b, PLAIN, 5);
+        used = run(&b, grad[0], more, &a);
+        CHECK((used > 0) == (V == 32 * C), "%s: V = %lld: %lld bytes used",
+              isa, (long long)V, (long long)used);
+        stages(&b, grad[2], &a);
+        CHECK(memcmp(grad[0], grad[2], (size_t)(2 * V) * 2) == 0,
+              "%s: V = %lld", isa, (long long)V);
+    }
+}
+
+/* E264: what the call will use of its work lies apart from the other buffers,
+ * and what it has no use for may lie anywhere. */
+static void overlaps(void)
+{
+    batch b = { runs, 3, 500, 500, 500, BNFLOSS_SFT, 1 };
+    const uint64_t need = need_of(&b), more = BNFLOSS_SCRATCH(500);
+    unsigned char *work = (unsigned char *)malloc((size_t)(need + more));
+    bnfloss_result r;
+    bnfloss_layout l;
+    bnfloss_inputs in;
+    bnfloss_spec spec;
+    uint16_t *z = (uint16_t *)logits;
+    float *w;
+
+    EMPTY(r);
+    if (!work)
+        exit(1);
+    for (int i = 0; i < 3; i++)
+        weight[i] = 1;
+    fill(&b, PLAIN, 6);
+    layouts(&b, &l, &spec, &in);
+    w = (float *)(void *)(work + (need + 63) / 64 * 64 + 64);
+    memcpy(w, weight, 3 * sizeof *w);
+    in.row_weight = w;
+    memcpy(grad[1], logits, 3000);
+    CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, work, need + more, 1,
+                      &r) == BNFLOSS_E_OVERLAP, "weights in the scratch row");
+    CHECK(memcmp(grad[1], logits, 3000) == 0, "something was written");
+    CHECK(bnfloss_run(&l, &spec, &in, z, label, NULL, NULL, work, need + more,
+                      1, &r) == BNFLOSS_OK, "no gradient, no scratch row");
+    CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, work,
+                      need + more - 1, 1, &r) == BNFLOSS_OK,
+          "one byte less, no scratch row");
+    free(work);
+}
+
+int main(void)
+{
+    const size_t most = (size_t)33 * 262139 * 4;
+
+    for (int i = 0; i < 64; i++)
+        ref[i] = -0.25f * (float)(i % 9);
+    logits = malloc(most);
+    for (int k = 0; k < 3; k++)
+        grad[k] = malloc(most);
+    if (!logits || !grad[0] || !grad[1] || !grad[2])
+        return 1;
+    overlaps();
+    FOR_EACH_ISA(isa) {
+        all_shapes(isa);
+        large(isa);
+        widest(isa);
+    }
+    free(logits);
+    for (int k = 0; k < 3; k++)
+        free(grad[k]);
+    return test_end();
+}
