@@ -1222,6 +1222,16 @@ static void least_and_most(void)
     CHECK(bnfloss_forward(&l, logits, labels, 0, 0, state, NULL, NULL)
           == BNFLOSS_OK, "nothing, from the last column on");
     l.vocab_begin = 0;
+    for (int more = 0; more < 2; more++) {
+        l.softcap = more ? nextafterf(65536, FLT_MAX) : 65536;
+        CHECK(bnfloss_forward(&l, logits, labels, 0, 0, state, NULL, NULL)
+              == (more ? BNFLOSS_E_VALUE : BNFLOSS_OK), "the largest softcap");
+        l.softcap = 65536;          /* its factor: the least normal number */
+        l.logit_scale = more ? 0x1.8p-111f : 0x1p-110f;
+        CHECK(bnfloss_forward(&l, logits, labels, 0, 0, state, NULL, NULL)
+              == (more ? BNFLOSS_E_VALUE : BNFLOSS_OK), "and its scale");
+        l.softcap = l.logit_scale = 0;
+    }
     l.z_loss = FLT_MAX;
     CHECK(bnfloss_forward(&l, logits, labels, 0, 0, state, NULL, NULL)
           == BNFLOSS_OK, "the largest z_loss");
@@ -1231,6 +1241,19 @@ static void least_and_most(void)
         l.logits_stride = PTRDIFF_MAX / 8 + more;
         CHECK(bnfloss_workspace(&l, &sft, 0, 0, &bytes)
               == (more ? BNFLOSS_E_SHAPE : BNFLOSS_OK), "the widest stride");
+        l.logits_stride = 1;
+        l.grad_stride = PTRDIFF_MAX / 8 + more;
+        CHECK(bnfloss_workspace(&l, &sft, 0, 0, &bytes)
+              == (more ? BNFLOSS_E_SHAPE : BNFLOSS_OK), "of a gradient");
+        l.grad_stride = 0;
+    }
+    for (int64_t more = 0; more < 2; more++) {
+        const int64_t rows = (INT64_C(1) << 40) + more;
+
+        CHECK(bnfloss_row_merge(rows, NULL, NULL, NULL)
+              == (more ? BNFLOSS_E_SHAPE : BNFLOSS_E_NULL), "rows to merge");
+        CHECK(bnfloss_row_outputs(rows, NULL, NULL, NULL)
+              == (more ? BNFLOSS_E_SHAPE : BNFLOSS_E_NULL), "rows' outputs");
     }
     l = layout_of(0, 0, 0);
     for (int more = 0; more < 2; more++) {
@@ -1247,6 +1270,7 @@ static void least_and_most(void)
 /* A result among the outputs. */
 static void result_in_outputs(void)
 {
+    static const float ones[N] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     static double room[(sizeof(bnfloss_result) + 7) / 8];
     const bnfloss_layout l = layout_of(N, V, 0);
     bnfloss_result *r = (bnfloss_result *)(void *)room;
@@ -1259,6 +1283,106 @@ static void result_in_outputs(void)
     CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, NULL, NULL)
           == BNFLOSS_OK && bnfloss_row_outputs(N, state, &o, r)
           == BNFLOSS_E_OVERLAP, "the result lies among the outputs");
+    CHECK(bnfloss_backward(&l, logits, labels, 0, 1, state, ones, room + 4, r)
+          == BNFLOSS_E_OVERLAP, "in the gradient");
+    CHECK(bnfloss_row_outputs(1, NULL, &o, NULL) == BNFLOSS_E_NULL,
+          "no state");
+    CHECK(!(state->flags & (BNFLOSS_ROW_SQUARES | BNFLOSS_ROW_ENTROPY
+                            | BNFLOSS_ROW_MEAN)), "a sum that was not asked");
+}
+
+/* States that do not belong together, from their first row on. */
+static void states_differ(void)
+{
+    const bnfloss_layout l = layout_of(N, V, 0);
+    bnfloss_layout e = layout_of(N, V, BNFLOSS_ENTROPY);
+    bnfloss_inputs in = shift_inputs();
+    bnfloss_result r = result_of();
+    bnfloss_shifts x;
+    int32_t more[N];
+
+    EMPTY(x);
+    make(12);
+    memcpy(more, labels, sizeof more);
+    more[0] = (more[0] + 1) % V;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_forward(&l, other, more, 0, N, ref_state,
+                                           NULL, NULL) == BNFLOSS_OK
+          && bnfloss_measure_shifts(&in, N, state, ref_state, work,
+                                    sizeof work, &x) == BNFLOSS_E_STATE
+          && x.where == 0, "another label in row 0");
+    e.vocab_begin = V;
+    e.vocab_total = 2 * V;
+    CHECK(bnfloss_forward(&e, logits, labels, 0, N, ref_state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_row_merge(N, state, ref_state, &r)
+          == BNFLOSS_E_STATE && r.where == 0, "another sum in row 0");
+}
+
+/* The larger leader comes last: its square takes the place of the other's. */
+static void squares_upwards(const char *isa)
+{
+    bnfloss_layout l = layout_of(1, 2, BNFLOSS_SQUARES);
+    const float z[4] = { 0, 1, 3, 5 };
+    const int32_t y = 0;
+    bnfloss_outputs o;
+    bnfloss_row whole, part[2];
+    float one, two;
+
+    EMPTY(o);
+    for (int k = 0; k < 2; k++) {
+        l.vocab = 2;
+        l.vocab_begin = 2 * k;
+        l.vocab_total = 4;
+        CHECK(bnfloss_forward(&l, z + 2 * k, &y, 0, 1, part + k, NULL, NULL)
+              == BNFLOSS_OK, "%s", isa);
+    }
+    l.vocab = 4;
+    l.vocab_begin = l.vocab_total = 0;
+    o.log_square = &one;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, &whole, &o, NULL) == BNFLOSS_OK
+          && bnfloss_row_merge(1, part, part + 1, NULL) == BNFLOSS_OK, "%s",
+          isa);
+    o.log_square = &two;
+    CHECK(bnfloss_row_outputs(1, part, &o, NULL) == BNFLOSS_OK
+          && fabsf(one - two) <= 0x1p-22f && one < 0, "%s: %g, merged %g",
+          isa, (double)one, (double)two);
+}
+
+/* Of several losses the result has what any of them measures, and the most
+ * NaN rows that one of them counts. */
+static void metrics_of_two(void)
+{
+    static const int64_t start[] = { 0, 6, N };
+    static const float ref[N] = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                  -1 };
+    bnfloss_layout l = layout_of(N, V, 0);
+    bnfloss_result r = result_of();
+    bnfloss_spec s[2];
+    bnfloss_inputs in;
+
+    EMPTY(in);
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    in.ref_logp = ref;
+    make(13);
+    bnfloss_spec_init(s, BNFLOSS_SFT);
+    bnfloss_spec_init(s + 1, BNFLOSS_DPO);
+    s[0].flags = BNFLOSS_CHOSEN_ONLY;
+    s[0].also = 1;
+    logits[8 * V] = (float)NAN;             /* of the rejected sequence */
+    CHECK(bnfloss_run(&l, s, &in, logits, labels, NULL, NULL, work,
+                      sizeof work, 1, &r) == BNFLOSS_OK && r.nan_rows == 1,
+          "%d NaN rows", (int)r.nan_rows);
+    bnfloss_spec_init(s + 1, BNFLOSS_SFT);
+    in.pairing = BNFLOSS_PAIRS_NONE;
+    in.side = (const int8_t[]){ -1, -1 };   /* none for the first to take */
+    in.ref_logp = NULL;
+    l.z_loss = 0.5f;
+    make(13);
+    CHECK(bnfloss_run(&l, s, &in, logits, labels, NULL, NULL, work,
+                      sizeof work, 1, &r) == BNFLOSS_OK && r.z_loss > 0,
+          "z-loss %g", r.z_loss);
 }
 
 /* Rows from the third on: what is looked at begins and ends with them. */
@@ -1319,6 +1443,19 @@ static void one_row(void)
     in.sequences = 2;
     in.seq_start = start;
     in.ref_logp = &ref;
+    in.ref_logp = NULL;
+    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_NULL, "no reference");
+    in.ref_logp = &ref;
+    in.mismatches = 1;
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_OPTION,
+          "mismatches for a loss that takes none");
+    in.mismatches = 0;
+    s.flags = BNFLOSS_WPO;
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_NULL, "no square");
     bnfloss_spec_init(&s, BNFLOSS_IREPO);
     CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_E_NULL, "no soft label");
@@ -1344,8 +1481,12 @@ static void one_row(void)
                        sizeof work, &r) == BNFLOSS_E_NULL,
           "two sequences that begin nowhere");
     in.sequences = 1;
-    in.seq_start = start;
     in.side = (const int8_t[]){ 1 };
+    s.flags = BNFLOSS_CHOSEN_ONLY;
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_NULL,
+          "one that has a side and begins nowhere");
+    in.seq_start = start;
     CHECK(bnfloss_measure_shifts(&in, 1, NULL, ref_state, work, sizeof work,
                                  &x) == BNFLOSS_E_NULL, "no state");
 }
@@ -1676,6 +1817,7 @@ int main(void)
         few_ignored(isa);
         many_trees(isa);
         nan_slice(isa);
+        squares_upwards(isa);
         round_factors(isa);
         least_gradient(isa);
 #ifdef HAVE_FORK
@@ -1702,6 +1844,8 @@ int main(void)
     least_and_most();
     result_in_outputs();
     later_rows();
+    states_differ();
+    metrics_of_two();
     one_row();
     shifts_in_bounds();
     infinite_shift();
