@@ -116,7 +116,8 @@ static size_t logits_bytes(const batch *b)
     return (size_t)(b->N * b->V) * element_size(b->type->logits);
 }
 
-batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad)
+batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad,
+                 int threads)
 {
     const size_t n = (size_t)N;
     batch b = { .type = type, .N = N, .V = V, .S = N };
@@ -133,7 +134,8 @@ batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad)
     b.scale = pages(n * sizeof *b.scale);
     b.start = pages((n + 1) * sizeof *b.start);
     b.state = pages(n * sizeof *b.state);
-    b.work_bytes = (uint64_t)N * 256 + 65536 + (uint64_t)V / 16384 * 88;
+    b.work_bytes = (uint64_t)N * 256 + 65536 + (uint64_t)V / 16384 * 88
+                   + (uint64_t)threads * BNFLOSS_SCRATCH(V);
     b.work = pages(b.work_bytes);
     for (int64_t i = 0; i < N; i++) {
         b.label[i] = (int32_t)(uniform() * (double)V);

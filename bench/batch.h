@@ -30,11 +30,12 @@ typedef struct batch {
     float *rest, *scale;            /* (N) */
     int64_t *start;                 /* (S+1) */
     bnfloss_row *state;             /* (N) */
-    void *work;
+    void *work;                     /* for so many threads */
     uint64_t work_bytes;
 } batch;
 
-batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad);
+batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad,
+                 int threads);
 void batch_free(batch *b);
 
 /* The logits as they were, if they are not. */

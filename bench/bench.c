@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEAMS = 2 * MAX_LIST, MAX_GROUP = 6 * 3 * 5 * 2 };
+enum { MAX_TEAMS = 2 * MAX_LIST, MAX_GROUP = 7 * 3 * 5 * 2 * 2 };
 
 /* All that a run gathers. */
 typedef struct bench {
@@ -51,6 +51,8 @@ static int exists(const options *o, const bench_case *c, const dtype *type)
 {
     const int64_t first = first_loss(&o->loss);
 
+    if (c->scratch == NO_SCRATCH && !takes_scratch(c, type))
+        return 0;
     if (is_textbook(c))
         return c->stage == FUSED && type->logits == BNFLOSS_F32
                && type->grad == BNFLOSS_F32 && c->place == IN_PLACE
@@ -84,13 +86,15 @@ static int group_of(const options *o, const dtype *type, bench_case c,
         c.stage = (int)o->stage.of[s];
         for (int l = 0; l < o->loss.n; l++)
             for (int p = 0; p < place.n; p++)
-                for (int k = 0; k < o->isa.n; k++) {
-                    c.loss = (int)o->loss.of[l];
-                    c.place = (int)place.of[p];
-                    c.isa = (int)o->isa.of[k];
-                    if (exists(o, &c, type))
-                        group[n++] = c;
-                }
+                for (int k = 0; k < o->isa.n; k++)
+                    for (int w = 0; w < o->scratch.n; w++) {
+                        c.loss = (int)o->loss.of[l];
+                        c.place = (int)place.of[p];
+                        c.isa = (int)o->isa.of[k];
+                        c.scratch = (int)o->scratch.of[w];
+                        if (exists(o, &c, type))
+                            group[n++] = c;
+                    }
     }
     return n;
 }
@@ -215,9 +219,14 @@ static void measure_batch(bench *x, const dtype *type, int64_t N, int64_t V,
 {
     const int beside = type->logits != type->grad
                        || list_holds(&x->o.place, OUT_OF_PLACE);
-    batch b = batch_make(type, N, V, beside);
-    const reference ref = reference_of(&b);
+    int most = 1;
+    batch b;
+    reference ref;
 
+    for (int t = 0; t < x->teams; t++)
+        most = x->team[t].threads > most ? x->team[t].threads : most;
+    b = batch_make(type, N, V, beside, most);
+    ref = reference_of(&b);
     for (int t = 0; t < x->teams; t++) {
         const bench_case base = {
             .cache = cache, .pool = (int)x->team[t].pool,

@@ -13,6 +13,7 @@ const char *const stage_names[] = { "forward", "backward", "fused", NULL };
 const char *const place_names[] = { "in", "out", NULL };
 const char *const cache_names[] = { "cold", "hot", NULL };
 const char *const pool_names[] = { "openmp", "pthreads", NULL };
+const char *const scratch_names[] = { "on", "off", NULL };
 const char *const isa_names[] = { "auto", "scalar", "avx2", "avx512", "neon",
                                   NULL };
 
@@ -27,19 +28,27 @@ int is_dpo(const bench_case *c)
            || c->loss == DPO_DEFERRED;
 }
 
+int takes_scratch(const bench_case *c, const dtype *type)
+{
+    return c->stage == FUSED && !is_textbook(c) && c->pool == POOL_OPENMP
+           && c->loss != DPO
+           && (c->place == OUT_OF_PLACE || type->grad != BNFLOSS_F32);
+}
+
 void case_name(const bench_case *c, const batch *b, char *name)
 {
     char rows[32] = "";
 
     if (c->rows_given)
         snprintf(rows, sizeof rows, "/rows:%lld", (long long)b->N);
-    snprintf(name, 128, "%s/%s/%s/%lld/threads:%d/isa:%s%s%s%s%s",
+    snprintf(name, 128, "%s/%s/%s/%lld/threads:%d/isa:%s%s%s%s%s%s",
              loss_names[c->loss], stage_names[c->stage], b->type->name,
              (long long)b->V, c->threads,
              is_textbook(c) ? "compiler" : bnfloss_isa(), rows,
              c->place == OUT_OF_PLACE ? "/place:out" : "",
              c->cache == HOT ? "/cache:hot" : "",
-             c->pool == POOL_PTHREADS ? "/pool:pthreads" : "");
+             c->pool == POOL_PTHREADS ? "/pool:pthreads" : "",
+             c->scratch == NO_SCRATCH ? "/scratch:off" : "");
 }
 
 /* ---- The library --------------------------------------------------------- */
@@ -136,6 +145,7 @@ static void run_fused(const bench_case *c, batch *b)
                                                                     : &in;
     bnfloss_outputs out = { .struct_size = sizeof out };
     bnfloss_result r = { .struct_size = sizeof r };
+    uint64_t bytes;
 
     out.row_loss = b->value;
     if (c->pool == POOL_PTHREADS) {
@@ -147,9 +157,12 @@ static void run_fused(const bench_case *c, batch *b)
     }
     out.dlogp = b->dlogp;
     out.row_scale = c->loss == DPO_DEFERRED ? b->scale : NULL;
+    must(bnfloss_workspace(&l, &spec, 0, given ? b->S : 0, &bytes),
+         "bnfloss_workspace");
+    if (c->scratch == SCRATCH)
+        bytes += (uint64_t)c->threads * BNFLOSS_SCRATCH(b->V);
     must(bnfloss_run(&l, &spec, given, b->logits, b->label, gradient_of(b, c),
-                     &out, b->work, b->work_bytes, c->threads, &r),
-         "bnfloss_run");
+                     &out, b->work, bytes, c->threads, &r), "bnfloss_run");
 }
 
 /* ---- The textbook -------------------------------------------------------- */

@@ -10,19 +10,24 @@ enum { SFT, BNF, DPO, TEXTBOOK_SFT, TEXTBOOK_BNF, TEXTBOOK_DPO,
 enum { FORWARD, BACKWARD, FUSED };
 enum { IN_PLACE, OUT_OF_PLACE };
 enum { COLD, HOT };
+enum { SCRATCH, NO_SCRATCH };       /* work beyond what a run needs, or not */
 
 /* Names in the order of the constants, NULL at the end. */
 extern const char *const loss_names[], *const stage_names[];
 extern const char *const place_names[], *const cache_names[];
 extern const char *const pool_names[], *const isa_names[];
+extern const char *const scratch_names[];
 
 typedef struct bench_case {
-    int loss, stage, place, cache, pool, isa, threads;
+    int loss, stage, place, cache, pool, isa, scratch, threads;
     int rows_given;                 /* then N is part of the name */
 } bench_case;
 
 int is_textbook(const bench_case *c);
 int is_dpo(const bench_case *c);    /* in any of its three ways */
+
+/* Whether more work may make it faster: a fused run of 16 bits or apart. */
+int takes_scratch(const bench_case *c, const dtype *type);
 
 /* bnf/fused/f32/128256/threads:2/isa:avx512, and what is out of the usual
  * behind it. name has 128 bytes. */

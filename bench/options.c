@@ -37,6 +37,8 @@ static const char usage[] =
 "  --pool LIST     openmp: bnfloss_run()'s own threads; pthreads: a caller's,\n"
 "                  through row ranges (openmp)\n"
 "  --isa LIST      auto scalar avx2 avx512 neon (auto)\n"
+"  --scratch LIST  on off: work beyond what a run needs, where 16 bits or out\n"
+"                  of place it helps (on)\n"
 "  --cache LIST    cold hot: some rows that stay in the cache (cold)\n"
 "  --mib N         size of the logits (256)\n"
 "  --rows LIST     even numbers of rows, instead of --mib\n"
@@ -160,7 +162,7 @@ static int64_t value_of(const char *option, const char *text)
     static const struct { const char *name; const char *const *names; } by[] = {
         { "--loss", loss_names }, { "--stage", stage_names },
         { "--place", place_names }, { "--cache", cache_names },
-        { "--pool", pool_names }
+        { "--pool", pool_names }, { "--scratch", scratch_names }
     };
 
     for (size_t i = 0; i < sizeof by / sizeof *by; i++)
@@ -184,7 +186,8 @@ static list *list_of(options *o, const char *option)
         { "--dtype", &o->dtype }, { "--shape", &o->vocab },
         { "--rows", &o->rows }, { "--threads", &o->threads },
         { "--place", &o->place }, { "--cache", &o->cache },
-        { "--pool", &o->pool }, { "--isa", &o->isa }
+        { "--pool", &o->pool }, { "--isa", &o->isa },
+        { "--scratch", &o->scratch }
     };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -256,6 +259,7 @@ static options default_options(void)
                      { 1, cpus < most ? cpus : most } },
         .place = { 1, { IN_PLACE } }, .cache = { 1, { COLD } },
         .pool = { 1, { POOL_OPENMP } }, .isa = { 1, { 0 } },
+        .scratch = { 1, { SCRATCH } },
         .rounds = 9, .pin = 1, .bytes = (size_t)256 << 20 };
 
     return o;

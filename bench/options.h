@@ -18,7 +18,8 @@ int list_holds(const list *l, int64_t x);
 enum { TABLE, CSV, JSON };
 
 typedef struct options {
-    list loss, stage, dtype, vocab, rows, threads, place, cache, pool, isa;
+    list loss, stage, dtype, vocab, rows, threads, place, cache, pool, isa,
+        scratch;
     int rounds, format, pin, quick, check;
     size_t bytes;               /* of the logits, where rows are not given */
     const char *plot;           /* or NULL */

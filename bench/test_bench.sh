@@ -12,6 +12,7 @@ small="--shape 4096 --mib 1 --rounds 3 --threads 1,2"
 # ---- Every case, checked ----------------------------------------------------
 
 all="--check --mib 1 --threads 1,2 --place in,out --pool openmp,pthreads"
+all="$all --scratch on,off"
 types="f32,bf16,f16,bf16-f32,f16-f32"
 right() {           # shape, isa
     "$bench" $all --dtype $types --shape "$1" --isa "$2" --format csv \
