@@ -1521,6 +1521,29 @@ static void nan_slice(const char *isa)
     }
 }
 
+/* A row whose first blocks are masked, and whose others are far above 0 or far
+ * below: what was there before has left nothing, not a NaN. */
+static void masked_then_far(const char *isa, float level)
+{
+    enum { WIDE = 3 * 2048 };
+    static float z[WIDE];
+    const bnfloss_layout l = layout_of(1, WIDE, BNFLOSS_ENTROPY | BNFLOSS_MEAN);
+    const int32_t y = WIDE - 1;
+    bnfloss_outputs o;
+    float entropy, logp;
+
+    EMPTY(o);
+    o.entropy = &entropy;
+    o.logp = &logp;
+    for (int j = 0; j < WIDE; j++)
+        z[j] = j < 2 * WIDE / 3 ? -INFINITY : level;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, &o, NULL) == BNFLOSS_OK
+          && fabs((double)entropy - log(2048)) < 1e-5
+          && fabs((double)logp + log(2048)) < 1e-5,
+          "%s: entropy %g, logp %g of 2048 equal logits", isa,
+          (double)entropy, (double)logp);
+}
+
 /* Weights next to those that make a gradient's factor a power of two: fused,
  * where exponentials are kept, the bits of the stages. */
 static void round_factors(const char *isa)
@@ -1819,6 +1842,9 @@ int main(void)
         nan_slice(isa);
         squares_upwards(isa);
         round_factors(isa);
+        masked_then_far(isa, 1000);
+        masked_then_far(isa, -1000);
+        masked_then_far(isa, 70000);
         least_gradient(isa);
 #ifdef HAVE_FORK
         wide_unread(isa);
