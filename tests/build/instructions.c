@@ -14,7 +14,7 @@ static float f32[N * V], grad_f32[N * V];
 static uint16_t bf16[N * V], grad_bf16[N * V];
 static bnfloss_row state[N];
 static const int32_t labels[N] = { LABEL, 7 };
-static double work[1024];
+static double work[1024 + V / 2 + 24];    /* and to keep exponentials in */
 static const float dlogp[N] = { -0.5f, -0.25f };
 
 /* From -12 to 12, the sum of three numbers, as a model's would be. */
