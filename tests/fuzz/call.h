@@ -29,6 +29,7 @@ typedef struct call {
     int specs, in_place, tame;
     int32_t threads;
     uint64_t work_bytes, seed;
+    uint64_t more;                  /* of work, to keep exponentials in */
     /* inputs, each a block of its own; NULL where not given */
     void *logits, *labels;
     int64_t *seq_start;
@@ -520,14 +521,16 @@ static inline void make_outputs(bytes *b, call *c, int rows)
         o->row_scale = (float *)region_new((size_t)c->N, 4)->now;
 }
 
+/* For a run, half of them have work for a scratch row besides. */
 static inline void make_work(call *c, const bnfloss_layout *layout)
 {
+    c->more = layout && (c->N + c->V) % 2 ? BNFLOSS_SCRATCH(c->V) : 0;
     MUST(bnfloss_workspace(layout, c->spec, c->N, c->S, &c->work_bytes)
          == BNFLOSS_OK, "workspace refuses what is sound");
 #ifdef FUZZ_PLANT               /* an error that a sanitizer must see */
     c->work = region_new((size_t)(c->work_bytes / 2), 1);
 #else
-    c->work = region_new((size_t)c->work_bytes, 1);
+    c->work = region_new((size_t)(c->work_bytes + c->more), 1);
 #endif
 }
 
