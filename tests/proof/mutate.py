@@ -545,49 +545,62 @@ def name_of(key):
     return hashlib.sha256(key.encode()).hexdigest()[:10]
 
 
-def keep(outcome):
-    """Writes mutants.txt: those of each outcome."""
+def write_groups(f, outcome):
     groups = {}
     for key, value in outcome.items():
         words = value.split()
         what = ' '.join(words[:{'killed': 3, 'bits': 2}.get(words[0], 1)])
         groups.setdefault(what, []).append(name_of(key))
+    for what, names in sorted(groups.items()):
+        f.write(f'\n{what}: {len(names)}\n')
+        names.sort()
+        for i in range(0, len(names), 7):
+            f.write(' '.join(names[i:i + 7]) + '\n')
+
+
+def keep(outcome, killers):
+    """Writes mutants.txt: those of each outcome, and what killed others."""
     with open(KEPT, 'w') as f:
         f.write('# What became of the mutants of one state of src/, by '
-                'their names\n# (name_of() in mutate.py). Written by '
-                'tests/proof/mutate.py --keep.\n'
+                'their names\n# (name_of() in mutate.py), and what killed '
+                'others when it was another.\n'
+                '# Written by tests/proof/mutate.py --keep.\n'
                 f'src {source_hash()}\n')
-        for what, names in sorted(groups.items()):
-            f.write(f'\n{what}: {len(names)}\n')
-            names.sort()
-            for i in range(0, len(names), 7):
-                f.write(' '.join(names[i:i + 7]) + '\n')
+        write_groups(f, outcome)
+        f.write('\nolder\n')
+        write_groups(f, {key: 'killed\t' + ' '.join(who)
+                         for key, who in killers.items()
+                         if key not in outcome})
 
 
 def read_kept(mutants):
-    """The hash of src/ that mutants.txt is about, and key -> outcome."""
-    found, what, src = {}, '', ''
+    """The hash of src/ that mutants.txt is about, key -> outcome, and key ->
+    outcome of others."""
+    parts, what, src = [{}, {}], '', ''
+    found = parts[0]
     by_name = {name_of(m.key): m.key for m in mutants}
     if os.path.exists(KEPT):
         with open(KEPT) as f:
             for line in f:
                 if line.startswith('src '):
                     src = line.split()[1]
+                elif line == 'older\n':
+                    found = parts[1]
                 elif ':' in line:
                     what = line.split(':')[0].replace(' ', '\t', 1)
                     what += '' if '\t' in what else '\t'
                 elif not line.startswith('#'):
                     for name in set(line.split()) & set(by_name):
                         found[by_name[name]] = what
-    return src, found
+    return src, *parts
 
 
-def old_killers(kept):
+def old_killers(*kept):
     """key -> (test, tool) that killed it, of any state of src/."""
     found = {}
     logs = [read_log(p) for p in sorted(glob.glob(f'{BUILD}/mutation-*.tsv'),
                                         key=os.path.getmtime)]
-    for log in [kept, *logs]:
+    for log in [*kept, *logs]:
         for key, value in log.items():
             words = value.split()
             if words[0] == 'killed' and len(words) > 2:
@@ -637,8 +650,8 @@ def main():
           f'{len(kernel)} of kernels', flush=True)
     os.makedirs(BUILD, exist_ok=True)
     log, tests = f'{BUILD}/mutation-{source_hash()[:12]}.tsv', tests_hash()
-    src, kept = read_kept(plain + kernel)
-    killers = old_killers(kept)
+    src, kept, older = read_kept(plain + kernel)
+    killers = old_killers(older, kept)
     outcome = {k: v for k, v in kept.items() if src == source_hash()
                and (not v.startswith(('survived', 'bits')) or k in known)}
     outcome.update(read_log(log, tests, known))
@@ -668,7 +681,9 @@ def main():
               f'{spent / max(done, 1):.1f} s of CPU each')
         shutil.rmtree(a.folder, ignore_errors=True)
     if a.keep:
-        keep(outcome)
+        there = {m.key for m in plain + kernel}
+        keep({k: v for k, v in outcome.items() if k in there},
+             {k: v for k, v in killers.items() if k in there})
     drawn = {m.key for m in wanted}     # and what has run at another time
     report([m for m in plain + kernel if a.files in m.file
             and (m.key in drawn or m.key in outcome)], outcome, known, wrong)
