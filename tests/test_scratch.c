@@ -311,6 +311,41 @@ static void large(const char *isa)
     }
 }
 
+/* The same where a gradient is more than an exponential times a factor: all
+ * rows in one call, stored past the caches or not, as one by one. */
+static void large_scaled(const char *isa)
+{
+    enum { ROWS = 33, V = 262139 };
+    static bnfloss_row state[ROWS];
+    static float dlogp[ROWS];
+    const kind_of_run r = { BNFLOSS_BF16, BNFLOSS_F32, 0 };
+    const batch b = { &r, ROWS, V, V, V, BNFLOSS_SFT, 1 };
+    bnfloss_layout l;
+
+    EMPTY(l);
+    l.logits_type = BNFLOSS_BF16;
+    l.rows = ROWS;
+    l.vocab = V;
+    l.logit_scale = 0.75f;
+    fill(&b, PLAIN, 8);
+    for (int i = 0; i < ROWS; i++)
+        dlogp[i] = (float)(i % 5) - 2;
+    CHECK(bnfloss_forward(&l, logits, label, 0, ROWS, state, NULL, NULL)
+          == BNFLOSS_OK && bnfloss_backward(&l, logits, label, 0, ROWS, state,
+                                            dlogp, grad[0], NULL)
+          == BNFLOSS_OK, "%s", isa);
+    l.rows = 1;
+    for (int i = 0; i < ROWS; i++) {
+        float *one = (float *)grad[1] + (int64_t)i * V;
+
+        CHECK(bnfloss_backward(&l, (uint16_t *)logits + (int64_t)i * V,
+                               label + i, 0, 1, state + i, dlogp + i, one,
+                               NULL) == BNFLOSS_OK
+              && memcmp((float *)grad[0] + (int64_t)i * V, one,
+                        V * sizeof *one) == 0, "%s: row %d of many", isa, i);
+    }
+}
+
 static void widest(const char *isa)
 {
     const kind_of_run *r = runs;
@@ -383,6 +418,7 @@ int main(void)
     FOR_EACH_ISA(isa) {
         all_shapes(isa);
         large(isa);
+        large_scaled(isa);
         widest(isa);
     }
     free(logits);
