@@ -658,11 +658,12 @@ BNFLOSS_API bnfloss_status bnfloss_workspace(
  *     dx = grad W^T, then row i times row_scale[i]   (N,C)
  * Not with sft_weight together with LD-DPO or BMC, nor with ACCUMULATE.
  *
- * work: at least bnfloss_workspace() bytes. A row that is finished in the cache
- * keeps its exponentials where its gradient will be, if they fit there. With
- * BNFLOSS_SCRATCH(V) bytes more for each thread, the others of up to 2^19
- * columns, without scale, softcap, smoothing, MEAN, SQUARES and ACCUMULATE, keep
- * theirs in work instead of computing them twice: the same bits, sooner.
+ * work: at least bnfloss_workspace() bytes. A sweep that finishes rows in the
+ * cache keeps a row's exponentials where its gradient will be, if that is f32
+ * and in place, or short. If not, it keeps them in work that has
+ * BNFLOSS_SCRATCH(V) bytes more for each thread, or computes them twice: the
+ * same bits, later. Nothing is kept of rows of more than 2^19 columns or cut
+ * among threads, nor with scale, softcap, smoothing, MEAN, SQUARES, ACCUMULATE.
  *
  * threads: 0 means as many as OpenMP likes; without
  * BNFLOSS_OPENMP, or in a child forked after a threaded call, there is one.

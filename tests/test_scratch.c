@@ -400,6 +400,44 @@ static void overlaps(void)
     CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, work,
                       need + more - 1, 1, &r) == BNFLOSS_OK,
           "one byte less, no scratch row");
+    l.rows = 0;
+    in.row_weight = NULL;
+    CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, NULL, UINT64_MAX, 4,
+                      &r) == BNFLOSS_OK, "no rows, no work");
+    free(work);
+}
+
+/* E263: rows that threads share keep nothing, so their weights may lie in what
+ * is left of the work. */
+static void cut(void)
+{
+    const batch b = { runs, 2, 3 * C, 3 * C, 3 * C, BNFLOSS_SFT, 4 };
+    const batch three = { runs, 3, 64, 64, 64, BNFLOSS_SFT, 3 };
+    const uint64_t need = need_of(&b), more = 4 * BNFLOSS_SCRATCH(3 * C);
+    unsigned char *work = (unsigned char *)malloc((size_t)(need + more));
+    bnfloss_result r;
+    bnfloss_layout l;
+    bnfloss_inputs in;
+    bnfloss_spec spec;
+    answer a;
+    float *w;
+
+    EMPTY(r);
+    if (!work)
+        exit(1);
+    for (int i = 0; i < 3; i++)
+        weight[i] = 1;
+    fill(&three, PLAIN, 2);
+    if (run(&three, grad[0], BNFLOSS_SCRATCH(64), &a) == 0) {
+        fill(&b, PLAIN, 4);         /* there are threads */
+        layouts(&b, &l, &spec, &in);
+        w = (float *)(void *)(work + (need + 63) / 64 * 64 + 64);
+        memcpy(w, weight, 2 * sizeof *w);
+        in.row_weight = w;
+        CHECK(bnfloss_run(&l, &spec, &in, logits, label, logits, NULL, work,
+                          need + more, 4, &r) == BNFLOSS_OK && w[0] == 1,
+              "weights in work that is not used");
+    }
     free(work);
 }
 
@@ -415,6 +453,7 @@ int main(void)
     if (!logits || !grad[0] || !grad[1] || !grad[2])
         return 1;
     overlaps();
+    cut();
     FOR_EACH_ISA(isa) {
         all_shapes(isa);
         large(isa);

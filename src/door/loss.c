@@ -340,7 +340,8 @@ typedef struct bn_run_call {
     int scratch_rows;
 } bn_run_call;
 
-/* Scratch rows that a call has a use and room for: one a thread, or none. */
+/* Scratch rows that a call has a use and room for: one a thread, or none. Rows
+ * that are cut among threads have none. */
 static int bn_scratch_rows(const bn_run_call *c, const void *logits,
                            const void *grad, uint64_t room, int32_t threads)
 {
@@ -349,8 +350,9 @@ static int bn_scratch_rows(const bn_run_call *c, const void *logits,
     const bn_sweep s = bn_sweep_of(w);
     int team;
 
-    if (!grad || rows == 0 || !bn_is_fused(&c->loss.spec) || !bn_keeps(&s)
-        || bn_keeps_in_grad(w, logits, grad))
+    if (!grad || rows == 0 || w->rows == 0 || !bn_is_fused(&c->loss.spec)
+        || !bn_keeps(&s) || bn_keeps_in_grad(w, logits, grad)
+        || bn_is_wide(w, bn_thread_count(threads, bn_most_tasks(w))))
         return 0;
     team = bn_thread_count(threads, w->rows);
     return rows >= (uint64_t)team ? team : 0;
@@ -470,8 +472,9 @@ BN_NOINLINE static bnfloss_status bn_do_run(
     if (!bn_is_fused(&c.loss.spec))
         job.state = (bnfloss_row *)bn_work_take(&part, b->N,
                                                 sizeof(bnfloss_row));
-    job.scratch = (float *)bn_aligned(part, 64);
     job.scratch_rows = c.scratch_rows;
+    if (c.scratch_rows > 0)
+        job.scratch = (float *)bn_aligned(part, 64);
     for (int64_t i = 0; i < b->N; i++)
         bn_mark_valid(b, i, bn_is_skipped(bn_label(&c.view, labels, i),
                                           c.loss.in.row_weight, i));

@@ -25,23 +25,18 @@ static int bn_threads_owner;        /* the process that used threads; 0: none */
 
 static int bn_thread_count(int32_t wanted, int64_t n)
 {
-    int me, owner, t;
+    int owner, t;
 
     /* one thread does not touch the runtime: good for signal handlers */
     if (wanted == 1 || n <= 1)
         return 1;
-    me = BN_PROCESS();
     owner = BN_ATOMIC_LOAD(&bn_threads_owner);
-    if (owner != 0 && owner != me)
+    if (owner != 0 && owner != BN_PROCESS())
         return 1;
     t = wanted > 0 ? (int)wanted : omp_get_max_threads();
     if (t > omp_get_thread_limit())
         t = omp_get_thread_limit();
-    if (t > n)
-        t = (int)n;
-    if (t > 1 && owner == 0)
-        BN_ATOMIC_STORE(&bn_threads_owner, me);
-    return t;
+    return t > n ? (int)n : t;
 }
 
 /* Contiguous shares, so that each thread walks through memory in order. The
@@ -51,6 +46,7 @@ static int bn_thread_count(int32_t wanted, int64_t n)
 BN_NOINLINE static void bn_team(bn_task *task, void *job, int64_t n,
                                 int threads)
 {
+    BN_ATOMIC_STORE(&bn_threads_owner, BN_PROCESS());
 #pragma omp parallel num_threads(threads)
     {
         const bn_env env = bn_env_enter();
