@@ -1186,7 +1186,7 @@ static void least_and_most(void)
 {
     static unsigned char large[4096 + 8];
     bnfloss_layout l = layout_of(0, 0, 0);
-    bnfloss_spec pairs, sides, sft;
+    bnfloss_spec pairs, bnf, sft;
     bnfloss_result r = result_of();
     bnfloss_inputs in;
     const float logp = -1, ref = -2;
@@ -1197,11 +1197,11 @@ static void least_and_most(void)
 
     EMPTY(in);
     bnfloss_spec_init(&pairs, BNFLOSS_DPO);
-    bnfloss_spec_init(&sides, BNFLOSS_BNF);
+    bnfloss_spec_init(&bnf, BNFLOSS_BNF);
     bnfloss_spec_init(&sft, BNFLOSS_SFT);
     in.ref_logp = &ref;
     in.side = &side;
-    CHECK(bnfloss_loss(&sides, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
+    CHECK(bnfloss_loss(&bnf, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_E_NULL,
           "BNF of one row, of no sequence");
     in.seq_start = (const int64_t[]){ 0, 1 };
