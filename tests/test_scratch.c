@@ -367,6 +367,16 @@ static void widest(const char *isa)
     }
 }
 
+/* Weights of 1 for three rows, in the part of work that a run can do without. */
+static float *weights_in(unsigned char *work, uint64_t need)
+{
+    float *w = (float *)(void *)(work + (need + 63) / 64 * 64 + 64);
+
+    for (int i = 0; i < 3; i++)
+        w[i] = weight[i] = 1;
+    return w;
+}
+
 /* E264: what the call will use of its work lies apart from the other buffers,
  * and what it has no use for may lie anywhere. */
 static void overlaps(void)
@@ -379,18 +389,13 @@ static void overlaps(void)
     bnfloss_inputs in;
     bnfloss_spec spec;
     uint16_t *z = (uint16_t *)logits;
-    float *w;
 
     EMPTY(r);
     if (!work)
         exit(1);
-    for (int i = 0; i < 3; i++)
-        weight[i] = 1;
     fill(&b, PLAIN, 6);
     layouts(&b, &l, &spec, &in);
-    w = (float *)(void *)(work + (need + 63) / 64 * 64 + 64);
-    memcpy(w, weight, 3 * sizeof *w);
-    in.row_weight = w;
+    in.row_weight = weights_in(work, need);
     memcpy(grad[1], logits, 3000);
     CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, work, need + more, 1,
                       &r) == BNFLOSS_E_OVERLAP, "weights in the scratch row");
@@ -425,14 +430,11 @@ static void cut(void)
     EMPTY(r);
     if (!work)
         exit(1);
-    for (int i = 0; i < 3; i++)
-        weight[i] = 1;
+    w = weights_in(work, need);
     fill(&three, PLAIN, 2);
     if (run(&three, grad[0], BNFLOSS_SCRATCH(64), &a) == 0) {
         fill(&b, PLAIN, 4);         /* there are threads */
         layouts(&b, &l, &spec, &in);
-        w = (float *)(void *)(work + (need + 63) / 64 * 64 + 64);
-        memcpy(w, weight, 2 * sizeof *w);
         in.row_weight = w;
         CHECK(bnfloss_run(&l, &spec, &in, logits, label, logits, NULL, work,
                           need + more, 4, &r) == BNFLOSS_OK && w[0] == 1,

@@ -327,14 +327,12 @@ static void infinite_shift(void)
 
 /* ---- Several specs and their options ------------------------------------ */
 
-static bnfloss_status two(uint32_t first, uint32_t second, float smoothing)
+/* All rows as one pair. */
+static bnfloss_inputs all_as_pair(void)
 {
     static const float ref[N] = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
                                   -1 };
     static const int64_t start[] = { 0, 6, N };
-    bnfloss_layout l = layout_of(N, V, 0);
-    bnfloss_result r = result_of();
-    bnfloss_spec s[2];
     bnfloss_inputs in;
 
     EMPTY(in);
@@ -342,6 +340,16 @@ static bnfloss_status two(uint32_t first, uint32_t second, float smoothing)
     in.sequences = 2;
     in.seq_start = start;
     in.ref_logp = ref;
+    return in;
+}
+
+static bnfloss_status two(uint32_t first, uint32_t second, float smoothing)
+{
+    const bnfloss_inputs in = all_as_pair();
+    bnfloss_layout l = layout_of(N, V, 0);
+    bnfloss_result r = result_of();
+    bnfloss_spec s[2];
+
     bnfloss_spec_init(s, first);
     bnfloss_spec_init(s + 1, second);
     s[0].also = 1;
@@ -1352,19 +1360,11 @@ static void squares_upwards(const char *isa)
  * NaN rows that one of them counts. */
 static void metrics_of_two(void)
 {
-    static const int64_t start[] = { 0, 6, N };
-    static const float ref[N] = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                  -1 };
+    bnfloss_inputs in = all_as_pair();
     bnfloss_layout l = layout_of(N, V, 0);
     bnfloss_result r = result_of();
     bnfloss_spec s[2];
-    bnfloss_inputs in;
 
-    EMPTY(in);
-    in.pairing = BNFLOSS_PAIRS_ADJACENT;
-    in.sequences = 2;
-    in.seq_start = start;
-    in.ref_logp = ref;
     make(13);
     bnfloss_spec_init(s, BNFLOSS_SFT);
     bnfloss_spec_init(s + 1, BNFLOSS_DPO);
