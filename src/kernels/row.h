@@ -82,9 +82,10 @@ KERNEL static void FN(widen)(uint32_t type, const void *z, int64_t i,
 
 /* The group from index i on as floats, with -inf for the label, the leader and
  * what lies beyond the n logits. Whole vectors, stored once: to load one over
- * the store of an element would take long. */
-KERNEL static void FN(patch)(const FN(source) *s, int64_t i, int64_t leader,
-                             float *group)
+ * the store of an element would take long. Out of line: once a chunk or two,
+ * and its buffers need not lie on the stack of every caller. */
+BN_NOINLINE KERNEL static void FN(patch)(const FN(source) *s, int64_t i,
+                                         int64_t leader, float *group)
 {
     const size_t size = bn_type_size(s->type);
     const float *a = bn_marks(bn_one_hot, s->label - i);
