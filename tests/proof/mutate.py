@@ -7,9 +7,10 @@
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
 statements, swapped arguments. A seeded sample of the mutants of src/losses,
 src/rows and src/door, and one of src/kernels, meets the tests until one fails.
-Outcomes are kept by content in build-proof/mutation-HASH.tsv, so that a run
-can be stopped and taken up again, and by --keep in mutants.txt, from where
-another clone takes them up; killers of another state of src/ go first.
+Outcomes are kept in build-proof/mutation.tsv, so that a run can be stopped and
+taken up again, and by --keep in mutants.txt, from where another clone takes
+them up. One stands while the mutant's own file is as it was; but a sample is
+always of src/ as it is. What killed one before goes first.
 
     killed      a test failed, crashed or hung
     bits        no test failed, but the hash of a fuzz target's results changed
@@ -524,21 +525,22 @@ def tests_hash():
     return h.hexdigest()[:12]
 
 
-def read_log(path, tests=None, known=()):
-    """Outcomes; of survivors only those that met these tests, or that have
-    their reason anyway."""
-    found = {}
-    if os.path.exists(path):
-        with open(path) as f:
-            for line in f:
-                key, value = line.rstrip('\n').split('\t\t')
-                found[key] = value
-    return {k: v for k, v in found.items() if tests is None
-            or not v.startswith(('survived', 'bits')) or v.endswith(tests)
-            or k in known}
+def state_of(file):
+    """What an outcome of a mutant of this file is about."""
+    with open(os.path.join(ROOT, file), 'rb') as f:
+        return hashlib.sha256(f.read()).hexdigest()[:8]
 
 
+LOG = BUILD + '/mutation.tsv'
 KEPT = os.path.join(HERE, 'mutants.txt')
+
+
+def read_log():
+    """(key, outcome, state of its file, hash of src/) of all that have run."""
+    if not os.path.exists(LOG):
+        return []
+    with open(LOG) as f:
+        return [line.rstrip('\n').split('\t\t') for line in f]
 
 
 def name_of(key):
@@ -558,14 +560,15 @@ def write_groups(f, outcome):
             f.write(' '.join(names[i:i + 7]) + '\n')
 
 
-def keep(outcome, killers):
+def keep(outcome, killers, states):
     """Writes mutants.txt: those of each outcome, and what killed others."""
     with open(KEPT, 'w') as f:
-        f.write('# What became of the mutants of one state of src/, by '
+        f.write('# What became of the mutants of these states of files, by '
                 'their names\n# (name_of() in mutate.py), and what killed '
-                'others when it was another.\n'
-                '# Written by tests/proof/mutate.py --keep.\n'
-                f'src {source_hash()}\n')
+                'others when theirs was another.\n'
+                '# Written by tests/proof/mutate.py --keep.\n\n')
+        for file, state in sorted(states.items()):
+            f.write(f'{file} {state}\n')
         write_groups(f, outcome)
         f.write('\nolder\n')
         write_groups(f, {key: 'killed\t' + ' '.join(who)
@@ -574,38 +577,47 @@ def keep(outcome, killers):
 
 
 def read_kept(mutants):
-    """The hash of src/ that mutants.txt is about, key -> outcome, and key ->
-    outcome of others."""
-    parts, what, src = [{}, {}], '', ''
-    found = parts[0]
-    by_name = {name_of(m.key): m.key for m in mutants}
+    """(key, outcome, state of its file) of those that mutants.txt names."""
+    found, what, states, older = [], '', {}, False
+    by_name = {name_of(m.key): m for m in mutants}
     if os.path.exists(KEPT):
         with open(KEPT) as f:
             for line in f:
-                if line.startswith('src '):
-                    src = line.split()[1]
+                if line.startswith('src/'):
+                    file, states[file] = line.split()
                 elif line == 'older\n':
-                    found = parts[1]
+                    older = True
                 elif ':' in line:
                     what = line.split(':')[0].replace(' ', '\t', 1)
                     what += '' if '\t' in what else '\t'
                 elif not line.startswith('#'):
                     for name in set(line.split()) & set(by_name):
-                        found[by_name[name]] = what
-    return src, *parts
-
-
-def old_killers(*kept):
-    """key -> (test, tool) that killed it, of any state of src/."""
-    found = {}
-    logs = [read_log(p) for p in sorted(glob.glob(f'{BUILD}/mutation-*.tsv'),
-                                        key=os.path.getmtime)]
-    for log in [*kept, *logs]:
-        for key, value in log.items():
-            words = value.split()
-            if words[0] == 'killed' and len(words) > 2:
-                found[key] = words[1], words[2]
+                        m = by_name[name]
+                        found.append((m.key, what, '' if older
+                                      else states.get(m.file, '')))
     return found
+
+
+def what_is_known(mutants, known):
+    """key -> outcome, of mutants whose file is as it was; the keys of those
+    that ran with all of src/ as it is; key -> (test, tool) that killed it in
+    whatever state. A survivor stands only where it met these tests, or has its
+    reason anyway."""
+    states = {m.key: state_of(m.file) for m in mutants}
+    outcome, here, killers = {}, set(), {}
+    tests, src = tests_hash(), source_hash()
+    for key, value, state, *of in read_kept(mutants) + read_log():
+        words = value.split()
+        if words[0] == 'killed' and len(words) > 2:
+            killers[key] = words[1], words[2]
+        if states.get(key) != state or (
+                words[0] in ('survived', 'bits') and key not in known
+                and words[-1] != tests):
+            continue
+        outcome[key] = value
+        if of == [src]:
+            here.add(key)
+    return outcome, here, killers
 
 
 def sample_of(mutants, count, seed):
@@ -649,19 +661,16 @@ def main():
     print(f'{len(wanted)} of {len(plain)} mutants of losses, rows, door and '
           f'{len(kernel)} of kernels', flush=True)
     os.makedirs(BUILD, exist_ok=True)
-    log, tests = f'{BUILD}/mutation-{source_hash()[:12]}.tsv', tests_hash()
-    src, kept, older = read_kept(plain + kernel)
-    killers = old_killers(older, kept)
-    outcome = {k: v for k, v in kept.items() if src == source_hash()
-               and (not v.startswith(('survived', 'bits')) or k in known)}
-    outcome.update(read_log(log, tests, known))
+    outcome, here, killers = what_is_known(plain + kernel, known)
     wrong = [w for w in check_lists(plain + kernel, outcome, known)
              if 'line has gone' in w]
-    wanted_now = [m for m in wanted if m.key not in outcome]
+    wanted_now = [m for m in wanted
+                  if m.key not in (outcome if a.all else here)]
     if wanted_now:
         suite = Suite(a.folder)
         began, done = time.time(), 0
-        with open(log, 'a') as f:
+        src, tests = source_hash(), tests_hash()
+        with open(LOG, 'a') as f:
             for m in wanted_now:
                 if time.time() > began + 60 * a.minutes:
                     break
@@ -670,7 +679,9 @@ def main():
                     who = f'{who} {tests}'.strip()
                 done += 1
                 outcome[m.key] = f'{what}\t{who}'
-                f.write(f'{m.key}\t\t{outcome[m.key]}\n')
+                here.add(m.key)
+                f.write(f'{m.key}\t\t{outcome[m.key]}\t\t'
+                        f'{state_of(m.file)}\t\t{src}\n')
                 f.flush()
                 if what == 'survived' and m.key not in known:
                     print(f'survived: {m.file}:{m.line}\n    {m.before}\n'
@@ -682,15 +693,17 @@ def main():
         shutil.rmtree(a.folder, ignore_errors=True)
     if a.keep:
         there = {m.key for m in plain + kernel}
-        keep({k: v for k, v in outcome.items() if k in there},
-             {k: v for k, v in killers.items() if k in there})
+        keep(outcome, {k: v for k, v in killers.items() if k in there},
+             {m.file: state_of(m.file) for m in plain + kernel
+              if m.key in outcome})
     drawn = {m.key for m in wanted}     # and what has run at another time
     report([m for m in plain + kernel if a.files in m.file
-            and (m.key in drawn or m.key in outcome)], outcome, known, wrong)
+            and (m.key in drawn or m.key in outcome)], outcome, here, known,
+           wrong)
     return 1 if wrong else 0
 
 
-def report(wanted, outcome, known, wrong):
+def report(wanted, outcome, here, known, wrong):
     ran = [m for m in wanted if m.key in outcome]
     count, by = {}, {}
     for m in ran:
@@ -724,7 +737,9 @@ def report(wanted, outcome, known, wrong):
     dead = count.get('killed', 0) + count.get('bits', 0)
     score = 100 * dead / max(counted, 1)
     without = 100 * dead / max(counted - same, 1)
-    print(f'mutation: {len(ran)} run, {len(wanted) - len(ran)} left, '
+    now = sum(m.key in here for m in ran)
+    print(f'mutation: {len(ran)} run, {now} of them on this src/, the others '
+          f'while their file was as it is, {len(wanted) - len(ran)} left, '
           f'{counted} counted, '
           f'{count.get("killed", 0)} killed, {count.get("bits", 0)} by bits '
           f'alone, {len(survivors)} survived ({same} equivalent, {speed} '
