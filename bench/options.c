@@ -36,7 +36,7 @@ static const char usage[] =
 "  --threads LIST  (1, and as many as there are CPUs)\n"
 "  --pool LIST     openmp: bnfloss_run()'s own threads; pthreads: a caller's,\n"
 "                  through row ranges (openmp)\n"
-"  --isa LIST      auto scalar avx2 avx512 neon (auto)\n"
+"  --isa LIST      auto scalar avx2 avx512 avx512bf16 neon (auto)\n"
 "  --scratch LIST  on off: work beyond what a run needs, where 16 bits or out\n"
 "                  of place it helps (on)\n"
 "  --cache LIST    cold hot: some rows that stay in the cache (cold)\n"

@@ -87,7 +87,7 @@ try "shape 1" answer "number from 2 to" --shape 1
 try "place" answer "takes in or out" --place beside
 try "cache" answer "takes cold or hot" --cache warm
 try "pool" answer "takes openmp or pthreads" --pool tbb
-try "isa" answer "takes auto, scalar, avx2, avx512 or neon" --isa sse2
+try "isa" answer "takes auto, scalar, avx2, avx512, avx512bf16 or neon" --isa sse2
 try "isa that is not here" answer "lacks it; here are auto scalar" \
     --isa "$(uname -m | grep -q x86 && echo neon || echo avx2)"
 try "threads" answer "from 1 to 256, not '0'" --threads 1,0

@@ -710,7 +710,8 @@ BNFLOSS_API bnfloss_status bnfloss_measure_shifts(
 /* The version the library was built as, like BNFLOSS_VERSION. */
 BNFLOSS_API const char *bnfloss_version(void);
 
-/* The instruction set in use: "scalar", "avx2", "avx512" or "neon". */
+/* The instruction set in use: "scalar", "avx2", "avx512", "avx512bf16" or
+ * "neon". */
 BNFLOSS_API const char *bnfloss_isa(void);
 
 /* Forces an instruction set by that name for the whole process, at once;

@@ -129,7 +129,7 @@ static inline const char *test_isa(const char *now)
     static const char *const all[] = {
         "scalar",
 #if defined(__x86_64__) || defined(_M_X64)
-        "avx2", "avx512",
+        "avx2", "avx512", "avx512bf16",
 #elif defined(__aarch64__)
         "neon",
 #endif

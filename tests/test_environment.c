@@ -547,10 +547,10 @@ static void *caller(void *arg)
 static void *switcher(void *arg)
 {
     static const char *const names[] = { "scalar", "avx2", "avx512", "neon",
-                                         "auto" };
+                                         "avx512bf16", "auto" };
 
     for (int n = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); n++)
-        bnfloss_isa_select(names[n % 5]);
+        bnfloss_isa_select(names[n % 6]);
     bnfloss_isa_select("auto");
     return arg;
 }

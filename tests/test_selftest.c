@@ -106,7 +106,7 @@ static void work_parts(void)
 
 int main(void)
 {
-    const bn_kernels *list[4];
+    const bn_kernels *list[BN_PAGES + 1];
     const char *isa = "unset";
 
     work_parts();

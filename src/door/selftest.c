@@ -207,7 +207,7 @@ static const bn_kernels *bn_self_wrong(const bn_kernels *const *list)
 
 bnfloss_status bnfloss_selftest(const char **isa)
 {
-    const bn_kernels *list[4], *wrong;
+    const bn_kernels *list[BN_PAGES + 1], *wrong;
     const bn_env env = bn_env_enter();
 
     bn_kernels_here(list);

@@ -117,4 +117,5 @@ BN_INLINE KERNEL void bn_widen_add_avx2(double *p, __m256 x)
 }
 
 #include "page.h"
+#include "page_end.h"
 #endif

@@ -85,8 +85,7 @@ BN_INLINE KERNEL __m512 bn_from_bf16_avx512(__m256i h)
         0xAAAAAAAAu, to, _mm512_castsi256_si512(h)));
 }
 
-/* As bn_round_bf16_avx2(), in the upper half of each element. AVX512-BF16's own
- * conversion flushes denormals. */
+/* As bn_round_bf16_avx2(), in the upper half of each element. */
 BN_INLINE KERNEL __m512i bn_round_bf16_avx512(__m512 x)
 {
     const __m512i b = _mm512_castps_si512(x);
@@ -123,6 +122,24 @@ BN_INLINE KERNEL void bn_widen_add_avx512(double *p, __m512 x)
 }
 
 #include "page.h"
+
+/* The same where the CPU rounds to bf16 itself, denormals apart. */
+#if defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10
+#define BN_HAVE_AVX512BF16
+#undef ISA
+#undef KERNEL
+#undef v_store2_bf16
+
+#define ISA avx512bf16
+#define KERNEL                                                                \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,"    \
+                          "fma,f16c")))
+#define v_store2_bf16(p, x, y)                                                \
+    _mm512_storeu_si512((void *)(p), (__m512i)_mm512_cvtne2ps_pbh(y, x))
+
+#include "page.h"
+#endif
+#include "page_end.h"
 #if !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif

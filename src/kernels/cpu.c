@@ -6,7 +6,7 @@
 
 /* What decides, gathered in one place so that tests can feed it. */
 typedef struct bn_cpu {
-    uint32_t leaf1_ecx, leaf7_ebx;      /* cpuid */
+    uint32_t leaf1_ecx, leaf7_ebx, leaf7_1_eax;     /* cpuid */
     uint32_t xcr0;                      /* register state the system saves */
 } bn_cpu;
 
@@ -28,29 +28,44 @@ static int bn_cpu_has_avx512(const bn_cpu *c)
            && (c->xcr0 & 0xE6) == 0xE6;                 /* and zmm, masks */
 }
 
+#if defined(BN_HAVE_AVX512BF16)
+static int bn_cpu_has_avx512bf16(const bn_cpu *c)
+{
+    return bn_cpu_has_avx512(c) && (c->leaf7_1_eax & 1u << 5);
+}
+#endif
+
 static bn_cpu bn_cpu_here(void)
 {
-    bn_cpu c = { 0, 0, 0 };
+    bn_cpu c = { 0, 0, 0, 0 };
     uint32_t a, b, d, high;
 
     if (!__get_cpuid(1, &a, &b, &c.leaf1_ecx, &d))
         return c;
-    if (!__get_cpuid_count(7, 0, &a, &c.leaf7_ebx, &b, &d))
-        c.leaf7_ebx = 0;
+    /* what a CPU has not got leaves or reads as zeros */
+    __get_cpuid_count(7, 0, &a, &c.leaf7_ebx, &b, &d);
+    __get_cpuid_count(7, 1, &c.leaf7_1_eax, &a, &b, &d);
     if (c.leaf1_ecx >> 27 & 1)
         __asm__ volatile("xgetbv" : "=a"(c.xcr0), "=d"(high) : "c"(0));
     return c;
 }
 #endif
 
+/* The most pages of one architecture. */
+enum { BN_PAGES = 4 };
+
 /* The kernels that can run here, best first, NULL at the end. */
-static void bn_kernels_here(const bn_kernels *list[4])
+static void bn_kernels_here(const bn_kernels *list[BN_PAGES + 1])
 {
     int n = 0;
 
 #if defined(BN_HAVE_AVX2)
     const bn_cpu cpu = bn_cpu_here();
 
+#if defined(BN_HAVE_AVX512BF16)
+    if (bn_cpu_has_avx512bf16(&cpu))
+        list[n++] = &bn_kernels_avx512bf16;
+#endif
     if (bn_cpu_has_avx512(&cpu))
         list[n++] = &bn_kernels_avx512;
     if (bn_cpu_has_avx2(&cpu))
@@ -76,7 +91,7 @@ static const bn_kernels *bn_kernels_chosen;
 
 static const bn_kernels *bn_kernels_get(void)
 {
-    const bn_kernels *list[4], *k = BN_ATOMIC_LOAD(&bn_kernels_chosen);
+    const bn_kernels *list[BN_PAGES + 1], *k = BN_ATOMIC_LOAD(&bn_kernels_chosen);
 
     if (k)
         return k;
@@ -88,7 +103,7 @@ static const bn_kernels *bn_kernels_get(void)
 /* 0 if no kernels of that name can run here. */
 static int bn_kernels_select(const char *name)
 {
-    const bn_kernels *list[4];
+    const bn_kernels *list[BN_PAGES + 1];
 
     bn_kernels_here(list);
     for (int i = 0; list[i]; i++) {

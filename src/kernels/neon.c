@@ -107,4 +107,5 @@ BN_INLINE float32x4_t bn_pow2_neon(uint8x16x2_t table, float32x4_t t)
 }
 
 #include "page.h"
+#include "page_end.h"
 #endif

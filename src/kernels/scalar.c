@@ -24,6 +24,7 @@ BN_INLINE bn_words8 bn_words8_load(const uint32_t *p)
 #define v_store_f32(p, x) (*(p) = (x))
 #define v_store_bf16(p, x) (*(p) = bn_to_bf16(x))
 #define v_store2_bf16(p, x, y) ((p)[0] = bn_to_bf16(x), (p)[1] = bn_to_bf16(y))
+                                        /* of numbers that are not denormal */
 #define v_store_f16(p, x) (*(p) = bn_to_f16(x))
 #define v_stream_f32(p, x) (*(p) = (x)) /* past the caches; p as aligned as */
 #define v_fence() ((void)0)             /* v; then the stores are in order */
@@ -66,3 +67,4 @@ BN_INLINE float bn_words8_pow2(const bn_words8 *table, float t)
 #define w_select_negative(k, a, b) ((int16_t)(k) < 0 ? (a) : (b))
 
 #include "page.h"
+#include "page_end.h"

@@ -206,11 +206,12 @@ static inline void hash_region(const region *r)
  * which an emulator may pretend to have. */
 static inline int fuzz_isas(const char *name[4])
 {
-    static const char *const all[] = { "scalar", "avx2", "neon", "avx512" };
+    static const char *const all[] = { "scalar", "avx2", "neon", "avx512",
+                                       "avx512bf16" };
     const char *most = getenv("FUZZ_ISA");
     int n = 0;
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         if (bnfloss_isa_select(all[i]) == BNFLOSS_OK)
             name[n++] = all[i];
         if (most && strcmp(most, all[i]) == 0)

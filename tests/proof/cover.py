@@ -10,7 +10,7 @@ with uncovered.txt, where each exception has its reason.
 
 Fails on a miss without a reason, on a reason that no longer applies and on a
 test that fails. Each use of a macro counts for itself; the functions that
-row.h and exp.h make for each instruction set are merged by their place, and
+the pages' headers make for each instruction set are merged by their place, and
 must each have been called.
 """
 import argparse
@@ -162,7 +162,7 @@ def gather(data):
             return (names[file_id], *where, outer)
 
         functions[short] = functions.get(short, 0) + fn['count']
-        short = re.sub(r'_(scalar|avx2|avx512|neon)$', '', short)
+        short = re.sub(r'_(scalar|avx2|avx512|avx512bf16|neon)$', '', short)
         for r in fn['regions']:
             if r[7] == 0 and names[r[5]].startswith(prefix):
                 p = place(r[5], r[0:4])

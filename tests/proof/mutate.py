@@ -55,11 +55,12 @@ SYMMETRIC = ('bn_same_text', 'bn_most', 'bn_times')
 SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
+THREADED = 'environment', 'scratch'
 # Tests that are about a part: the others' mutants would die there by luck.
 LOW = 'src/kernels/', 'src/rows/'
 ABOUT = {'maths': 'src/losses/', 'cpu': 'src/kernels/',
          'kernels': 'src/kernels/', 'fused': LOW, 'shapes': LOW,
-         'guard': (*LOW, 'src/door/'), 'slices': (*LOW, 'src/door/')}
+         'slices': (*LOW, 'src/door/')}
 FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run properties gaps selftest '
          'kernels family_edges guard edges batches').split()
 SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
@@ -144,7 +145,8 @@ def mutants_of(file, text):
             add(tokens[i + 1][1], tokens[j][2],
                 '(!' + text[tokens[i + 1][1]:tokens[j][2]] + ')', 'condition')
         if (re.match(r'[A-Za-z_]', t) and t not in KEYWORDS
-                and t not in SYMMETRIC and i + 1 < len(tokens) and tokens[i + 1][0] == '('):
+                and t not in SYMMETRIC and i + 1 < len(tokens)
+                and tokens[i + 1][0] == '('):
             args = arguments(tokens, i + 1, closing(tokens, i + 1))
             for a, b in list(zip(args, args[1:]))[:1]:
                 if text[a[0]:a[1]] != text[b[0]:b[1]]:
@@ -218,7 +220,7 @@ class Suite:
     def keep_pages(self):
         """The names of the kernels' pages; an object of theirs with nothing
         else to be seen of it; and a library that can do without them."""
-        names = re.findall(r' bn_kernels_(scalar|avx2|avx512|neon)$',
+        names = re.findall(r' bn_kernels_(scalar|avx2|avx512|avx512bf16|neon)$',
                            sh(['nm', self.folder + '/gcc.o']).stdout, re.M)
         made = self.folder + '/gcc.o'
         for how in ('globalize', 'keep-global'):
@@ -390,7 +392,7 @@ extern const bn_kernels bn_kernels_{n};
             # pages, and threads, which tcc has not
             if tool == 'scalar' and any(
                     self.time.get((t, name)) for t in before) \
-                    and name != 'environment':
+                    and name not in THREADED:
                 continue
             if tool == 'scalar' and pages and not self.links[name]:
                 continue

@@ -1418,6 +1418,8 @@ static void later_rows(void)
     bnfloss_spec_init(&s, BNFLOSS_SFT);
     l.flags = 0;
     l.grad_stride = STRIDE;
+    CHECK(bnfloss_backward(&l, z, labels, FROM, ROWS, at, out, z, NULL)
+          == BNFLOSS_E_OVERLAP, "states in the gradients of their rows");
     CHECK(bnfloss_run(&l, &s, NULL, z, (const int32_t *)(const void *)(z + 1),
                       z, NULL, work, sizeof work, 1, &r)
           == BNFLOSS_E_OVERLAP, "labels in a gradient in place");

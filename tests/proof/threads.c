@@ -340,10 +340,11 @@ static int stop;
 /* Another instruction set, under calls that are on their way. */
 static void *switcher(void *arg)
 {
-    static const char *const name[] = { "scalar", "avx2", "neon", "avx512" };
+    static const char *const name[] = { "scalar", "avx2", "neon", "avx512",
+                                        "avx512bf16" };
 
     for (unsigned n = 0; !__sync_fetch_and_add(&stop, 0); n++)
-        bnfloss_isa_select(name[n % 4]);
+        bnfloss_isa_select(name[n % 5]);
     bnfloss_isa_select("auto");
     return arg;
 }
