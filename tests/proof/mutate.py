@@ -541,8 +541,12 @@ def read_log():
     """(key, outcome, state of its file, hash of src/) of all that have run."""
     if not os.path.exists(LOG):
         return []
+    found = []
     with open(LOG) as f:
-        return [line.rstrip('\n').split('\t\t') for line in f]
+        for line in f:
+            first, state, src = line.rstrip('\n').rsplit('\t\t', 2)
+            found.append((*first.split('\t\t', 1), state, src))
+    return found
 
 
 def name_of(key):
@@ -608,7 +612,7 @@ def what_is_known(mutants, known):
     states = {m.key: state_of(m.file) for m in mutants}
     outcome, here, killers = {}, set(), {}
     tests, src = tests_hash(), source_hash()
-    for key, value, state, *of in read_kept(mutants) + read_log():
+    for key, value, state, *of in [*read_kept(mutants), *read_log()]:
         words = value.split()
         if words[0] == 'killed' and len(words) > 2:
             killers[key] = words[1], words[2]
