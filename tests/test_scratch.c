@@ -367,12 +367,12 @@ static void widest(const char *isa)
     }
 }
 
-/* Weights of 1 for three rows, in the part of work that a run can do without. */
+/* Weights of 1, in the part of work that a run can do without. */
 static float *weights_in(unsigned char *work, uint64_t need)
 {
     float *w = (float *)(void *)(work + (need + 63) / 64 * 64 + 64);
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < N; i++)
         w[i] = weight[i] = 1;
     return w;
 }
@@ -382,15 +382,19 @@ static float *weights_in(unsigned char *work, uint64_t need)
 static void overlaps(void)
 {
     batch b = { runs, 3, 500, 500, 500, BNFLOSS_SFT, 1 };
-    const uint64_t need = need_of(&b), more = BNFLOSS_SCRATCH(500);
-    unsigned char *work = (unsigned char *)malloc((size_t)(need + more));
-    bnfloss_result r;
+    const batch f32 = { runs + 7, 3, 500, 500, 500, BNFLOSS_SFT, 1 };
+    const batch pairs = { runs, N, 500, 500, 500, BNFLOSS_DPO, 1 };
+    const uint64_t more = BNFLOSS_SCRATCH(500);
+    uint64_t need = need_of(&b);
+    unsigned char *work = (unsigned char *)malloc((size_t)(3 * more));
+    bnfloss_result r, *in_work;
     bnfloss_layout l;
     bnfloss_inputs in;
     bnfloss_spec spec;
     uint16_t *z = (uint16_t *)logits;
 
     EMPTY(r);
+    CHECK(need < 2 * more, "%d bytes", (int)need);
     if (!work)
         exit(1);
     fill(&b, PLAIN, 6);
@@ -409,38 +413,68 @@ static void overlaps(void)
     in.row_weight = NULL;
     CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, NULL, UINT64_MAX, 4,
                       &r) == BNFLOSS_OK, "no rows, no work");
+    in_work = (bnfloss_result *)(void *)(work + (need + 63) / 64 * 64);
+    *in_work = r;
+    CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, work, need + more, 1,
+                      in_work) == BNFLOSS_OK, "no rows, no scratch row");
+    layouts(&f32, &l, &spec, &in);
+    in.row_weight = weights_in(work, need);
+    CHECK(need_of(&f32) == need
+          && bnfloss_run(&l, &spec, &in, grad[1], label, grad[1], NULL, work,
+                         need + more, 1, &r) == BNFLOSS_OK,
+          "kept in place, no scratch row");
+    layouts(&pairs, &l, &spec, &in);
+    spec.flags = 0;                 /* two sweeps */
+    CHECK(bnfloss_workspace(&l, &spec, 0, in.sequences, &need) == BNFLOSS_OK
+          && need < 2 * more, "%d bytes for two sweeps", (int)need);
+    in.row_weight = weights_in(work, need);
+    fill(&pairs, PLAIN, 6);
+    CHECK(bnfloss_run(&l, &spec, &in, z, label, z, NULL, work, need + more, 1,
+                      &r) == BNFLOSS_OK, "two sweeps, no scratch row");
     free(work);
 }
 
-/* E263: rows that threads share keep nothing, so their weights may lie in what
- * is left of the work. */
-static void cut(void)
+/* Whether a run with weights in the work that it has no use for is let be. */
+static int is_unused(const batch *b, uint64_t more)
 {
-    const batch b = { runs, 2, 3 * C, 3 * C, 3 * C, BNFLOSS_SFT, 4 };
-    const batch three = { runs, 3, 64, 64, 64, BNFLOSS_SFT, 3 };
-    const uint64_t need = need_of(&b), more = 4 * BNFLOSS_SCRATCH(3 * C);
+    const uint64_t need = need_of(b);
     unsigned char *work = (unsigned char *)malloc((size_t)(need + more));
     bnfloss_result r;
     bnfloss_layout l;
     bnfloss_inputs in;
     bnfloss_spec spec;
-    answer a;
     float *w;
+    int fine;
 
     EMPTY(r);
     if (!work)
         exit(1);
-    w = weights_in(work, need);
-    fill(&three, PLAIN, 2);
-    if (run(&three, grad[0], BNFLOSS_SCRATCH(64), &a) == 0) {
-        fill(&b, PLAIN, 4);         /* there are threads */
-        layouts(&b, &l, &spec, &in);
-        in.row_weight = w;
-        CHECK(bnfloss_run(&l, &spec, &in, logits, label, logits, NULL, work,
-                          need + more, 4, &r) == BNFLOSS_OK && w[0] == 1,
-              "weights in work that is not used");
-    }
+    layouts(b, &l, &spec, &in);
+    fill(b, PLAIN, 4);
+    in.row_weight = w = weights_in(work, need);
+    fine = bnfloss_run(&l, &spec, &in, logits, label, logits, NULL, work,
+                       need + more, b->threads, &r) == BNFLOSS_OK
+           && w[0] == 1 && w[N - 1] == 1;
     free(work);
+    return fine;
+}
+
+/* E263: rows that threads share keep nothing, and nor do those of threads for
+ * which there is too little. Of four threads, or of as many as there are. */
+static void shared(int threads)
+{
+    batch b = { runs, 3, 64, 64, 64, BNFLOSS_SFT, threads };
+    const uint64_t one = BNFLOSS_SCRATCH(64);
+    answer a;
+
+    fill(&b, PLAIN, 2);
+    if (run(&b, grad[0], one, &a) > 0)
+        return;                         /* there are no threads */
+    CHECK(is_unused(&b, one), "one scratch row, %d threads", threads);
+    b.V = b.stride = b.grad_stride = 3 * C;
+    for (b.rows = 1; b.rows < 3 && b.rows < threads + 2; b.rows++)
+        CHECK(is_unused(&b, 4 * BNFLOSS_SCRATCH(3 * C)), "%d rows, %d threads",
+              (int)b.rows, threads);
 }
 
 int main(void)
@@ -455,7 +489,8 @@ int main(void)
     if (!logits || !grad[0] || !grad[1] || !grad[2])
         return 1;
     overlaps();
-    cut();
+    shared(4);
+    shared(0);
     FOR_EACH_ISA(isa) {
         all_shapes(isa);
         large(isa);

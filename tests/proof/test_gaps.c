@@ -206,7 +206,6 @@ static void shifts(const char *isa)
                 "centred, rejected");
 }
 
-/* The buffers that a measurement reads and writes lie apart. */
 /* A row that one of the two states ignores counts for nothing, as if both
  * did. */
 static void shift_ignored(int in_state)
@@ -240,10 +239,12 @@ static void shift_ignored(int in_state)
           x.logp_chosen, y.logp_chosen);
 }
 
+/* The buffers that a measurement reads and writes lie apart; they may touch. */
 static void shift_overlaps(void)
 {
     bnfloss_inputs in = shift_inputs();
     bnfloss_shifts x;
+    struct { bnfloss_shifts x; int64_t start[S + 1]; } near;
     float *const in_work = (float *)(void *)work;
 
     EMPTY(x);
@@ -259,6 +260,11 @@ static void shift_overlaps(void)
           "odd work");
     CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, work, 8 * N - 1, &x)
           == BNFLOSS_E_WORK, "too little work");
+    EMPTY(near.x);
+    memcpy(near.start, in.seq_start, sizeof near.start);
+    in.seq_start = near.start;
+    CHECK(bnfloss_measure_shifts(&in, N, state, ref_state, work, sizeof work,
+                                 &near.x) == BNFLOSS_OK, "neighbours");
 }
 
 /* Work of just the bytes that the header asks for: what lies behind it is not
@@ -408,7 +414,9 @@ static bnfloss_status one_pair(uint32_t kind, const bnfloss_inputs *more,
 
 static void inputs_refused(void)
 {
-    const float inf = (float)INFINITY;
+    const float inf = (float)INFINITY, none[] = { inf, inf };
+    double near[10] = { 0 };
+    bnfloss_outputs o;
     bnfloss_inputs in;
     float x = 0.5f;
 
@@ -431,6 +439,66 @@ static void inputs_refused(void)
     CHECK(one_pair(BNFLOSS_DPO, &in, NULL) == BNFLOSS_E_INPUT, "infinite");
     x = 3e38f;
     CHECK(one_pair(BNFLOSS_DPO, &in, NULL) == BNFLOSS_OK, "nearly so");
+    memset(&in, 0, sizeof in);
+    in.mismatches = 1;
+    CHECK(one_pair(BNFLOSS_KTO, &in, NULL) == BNFLOSS_E_NULL, "mismatched");
+    in.mismatched = (const double *)(const void *)((const char *)work + 4);
+    CHECK(one_pair(BNFLOSS_KTO, &in, NULL) == BNFLOSS_E_ALIGN, "odd");
+    EMPTY(o);
+    o.seq_logp = near + 8;
+    in.mismatched = near;
+    in.mismatches = 8;
+    CHECK(one_pair(BNFLOSS_KTO, &in, &o) == BNFLOSS_OK, "a neighbour");
+    in.mismatches = INT64_C(1) << 40;
+    in.seq_weight = none;
+    CHECK(one_pair(BNFLOSS_KTO, &in, NULL) == BNFLOSS_E_INPUT, "as many as "
+          "there may be");
+}
+
+/* Fills the stack that the next call will use. */
+#if defined(__GNUC__) && !defined(__TINYC__)
+__attribute__((noinline))
+#endif
+static void dirty(void)
+{
+    volatile unsigned char stack[1 << 14];
+
+    for (size_t i = 0; i < sizeof stack; i++)
+        stack[i] = 0xFF;
+}
+
+/* The most rows that there may be; a sequence for all without seq_start; a
+ * reference that is wrong from the first row on; a call on a stack with
+ * anything on it. */
+static void plain_calls(void)
+{
+    static const int64_t start[] = { 0, 1, 2 };
+    static const int8_t side[] = { 1, -1 };
+    const float logp[] = { -1, -2 }, wrong[] = { 1, -1 };
+    const bnfloss_layout l = layout_of(2, V, 0);
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    float dlogp[2];
+
+    EMPTY(in);
+    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    CHECK(bnfloss_loss(&s, NULL, INT64_C(1) << 40, NULL, NULL, NULL, NULL,
+                       NULL, work, sizeof work, &r) == BNFLOSS_E_NULL, "2^40");
+    in.sequences = 1;
+    dirty();
+    CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK && r.loss == 1.5,
+          "one sequence: %g", r.loss);
+    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    in.sequences = 2;
+    in.seq_start = start;
+    in.side = side;
+    in.ref_logp = wrong;
+    make(4);
+    CHECK(bnfloss_run(&l, &s, &in, logits, labels, NULL, NULL, work,
+                      sizeof work, 1, &r) == BNFLOSS_E_REF_LOGP && r.where == 0,
+          "the first row's reference, not row %d's", (int)r.where);
 }
 
 /* Each output of the loss stage, in the middle of the work buffer. */
@@ -1151,6 +1219,10 @@ static void least_softcap(void)
     l.softcap = 0x1p-128f;
     CHECK(bnfloss_forward(&l, logits, labels, 0, 1, state, NULL, NULL)
           == BNFLOSS_E_VALUE, "2^-128");
+    l.softcap = 0x1p-126f;
+    l.logit_scale = 0x1.fffffep1f;
+    CHECK(bnfloss_forward(&l, logits, labels, 0, 1, state, NULL, NULL)
+          == BNFLOSS_OK, "the largest quotient");
 }
 
 /* Buffers that touch do not overlap, and those that are only read may be the
@@ -1293,6 +1365,12 @@ static void result_in_outputs(void)
           == BNFLOSS_E_OVERLAP, "the result lies among the outputs");
     CHECK(bnfloss_backward(&l, logits, labels, 0, 1, state, ones, room + 4, r)
           == BNFLOSS_E_OVERLAP, "in the gradient");
+    CHECK(bnfloss_forward(&l, logits, labels, 0, N, state, &o, r)
+          == BNFLOSS_E_OVERLAP, "among a row's outputs");
+    o.logp = (float *)(void *)(state + 2) - 1;
+    CHECK(bnfloss_row_outputs(2, state, &o, NULL) == BNFLOSS_E_OVERLAP,
+          "the first row's output in the last state");
+    o.logp = (float *)(void *)(room + 4);
     CHECK(bnfloss_row_outputs(1, NULL, &o, NULL) == BNFLOSS_E_NULL,
           "no state");
     CHECK(!(state->flags & (BNFLOSS_ROW_SQUARES | BNFLOSS_ROW_ENTROPY
@@ -1420,6 +1498,14 @@ static void later_rows(void)
     l.grad_stride = STRIDE;
     CHECK(bnfloss_backward(&l, z, labels, FROM, ROWS, at, out, z, NULL)
           == BNFLOSS_E_OVERLAP, "states in the gradients of their rows");
+    CHECK(bnfloss_backward(&l, z, labels, FROM, ROWS, state,
+                           z + FROM * STRIDE - FROM, z, NULL)
+          == BNFLOSS_E_OVERLAP, "dlogp in the gradients of its rows");
+    l.grad_stride = V;
+    CHECK(bnfloss_backward(&l, z, labels, FROM, ROWS, state, out,
+                           (float *)(void *)(state + ROWS) - FROM * V, NULL)
+          == BNFLOSS_OK, "gradients behind the states");
+    l.grad_stride = STRIDE;
     CHECK(bnfloss_run(&l, &s, NULL, z, (const int32_t *)(const void *)(z + 1),
                       z, NULL, work, sizeof work, 1, &r)
           == BNFLOSS_E_OVERLAP, "labels in a gradient in place");
@@ -1879,6 +1965,7 @@ int main(void)
     infinite_shift();
     rounding_kept();
     inputs_refused();
+    plain_calls();
     outputs_in_work();
     answers();
     single_outputs();
