@@ -449,6 +449,8 @@ static void inputs_refused(void)
     in.mismatched = near;
     in.mismatches = 8;
     CHECK(one_pair(BNFLOSS_KTO, &in, &o) == BNFLOSS_OK, "a neighbour");
+    near[0] = (double)inf;
+    CHECK(one_pair(BNFLOSS_KTO, &in, NULL) == BNFLOSS_E_INPUT, "the first");
     in.mismatches = INT64_C(1) << 40;
     in.seq_weight = none;
     CHECK(one_pair(BNFLOSS_KTO, &in, NULL) == BNFLOSS_E_INPUT, "as many as "
@@ -467,13 +469,14 @@ static void dirty(void)
         stack[i] = 0xFF;
 }
 
-/* The most rows that there may be; a sequence for all without seq_start; a
- * reference that is wrong from the first row on; a call on a stack with
- * anything on it. */
+/* The most rows that there may be; a sequence for all without seq_start, on a
+ * stack with anything on it; what is wrong in the first or the last place. */
 static void plain_calls(void)
 {
     static const int64_t start[] = { 0, 1, 2 };
     static const int8_t side[] = { 1, -1 };
+    static const int64_t back[] = { 0, 3, 2 };
+    static const int8_t neither[] = { 0, -1 };
     const float logp[] = { -1, -2 }, wrong[] = { 1, -1 };
     const bnfloss_layout l = layout_of(2, V, 0);
     bnfloss_result r = result_of();
@@ -499,6 +502,59 @@ static void plain_calls(void)
     CHECK(bnfloss_run(&l, &s, &in, logits, labels, NULL, NULL, work,
                       sizeof work, 1, &r) == BNFLOSS_E_REF_LOGP && r.where == 0,
           "the first row's reference, not row %d's", (int)r.where);
+    in.ref_logp = logp;
+    in.side = neither;
+    CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, logp, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_SIDE && r.where == 0,
+          "the first side, not %d", (int)r.where);
+    in.side = side;
+    in.seq_start = back;
+    CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, logp, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_SEQ && r.where == 2,
+          "the last sequence goes back, not %d", (int)r.where);
+    in.sequences = 0;
+    in.seq_start = start;
+    CHECK(bnfloss_loss(&s, &in, 1, NULL, logp, logp, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_SEQ && r.where == 0,
+          "a row of no sequence");
+    in.sequences = 3;
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, logp, dlogp, NULL, work,
+                       sizeof work, &r) == BNFLOSS_E_PAIRING && r.where == 1,
+          "the pair that lacks one, not %d", (int)r.where);
+}
+
+/* Two calls of no rows that ask for nothing, and merges of one row. */
+static void nothing_asked(void)
+{
+    static const int64_t start[] = { 0, 0, 0 };
+    static double room[(sizeof(bnfloss_row) + sizeof(bnfloss_result)) / 8];
+    bnfloss_result *inside = (bnfloss_result *)(void *)(room + 2);
+    const bnfloss_layout none = layout_of(0, V, 0), one = layout_of(1, V, 0);
+    bnfloss_result r = result_of();
+    bnfloss_inputs in;
+    bnfloss_spec s;
+
+    EMPTY(in);
+    in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    in.sequences = 2;
+    in.seq_start = start;
+    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    s.flags = BNFLOSS_WPO;
+    CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, NULL, NULL, work,
+                       sizeof work, &r) == BNFLOSS_OK, "WPO of no rows");
+    s.flags = BNFLOSS_DEFER_SCALE;
+    CHECK(bnfloss_run(&none, &s, &in, logits, labels, logits, NULL, work,
+                      sizeof work, 1, &r) == BNFLOSS_OK, "no scales");
+    CHECK(bnfloss_row_merge(1, state, NULL, NULL) == BNFLOSS_E_NULL
+          && bnfloss_row_merge(1, NULL, state, NULL) == BNFLOSS_E_NULL,
+          "one row of two");
+    CHECK(bnfloss_forward(&one, logits, labels, 0, 1, state, NULL, NULL)
+          == BNFLOSS_OK, "forward");
+    memcpy(room, state, sizeof *state);
+    memcpy(inside, &r, sizeof r);
+    CHECK(bnfloss_row_merge(1, (bnfloss_row *)(void *)room, state, inside)
+          == BNFLOSS_E_OVERLAP, "a result in the state");
 }
 
 /* Each output of the loss stage, in the middle of the work buffer. */
@@ -1802,8 +1858,8 @@ static void label_next_door(const char *isa)
     }
 }
 
-/* A pair for more threads than rows, in two sweeps: nothing is written behind
- * the second row. */
+/* A pair for more threads than rows, in two sweeps: the same as by one thread,
+ * and nothing is written behind the second row. */
 static void few_coupled(const char *isa)
 {
     enum { WIDE = 3 * BNFLOSS_CHUNK + 9 };
@@ -1811,13 +1867,14 @@ static void few_coupled(const char *isa)
     static const float ref[] = { -1, -1 };
     const size_t row = WIDE * sizeof(float);
     float *z = (float *)malloc(2 * row), *grad = (float *)malloc(3 * row);
+    float *alone = (float *)malloc(2 * row);
     const bnfloss_layout l = layout_of(2, WIDE, 0);
     const int32_t y[2] = { 1, WIDE - 1 };
     bnfloss_result r = result_of();
     bnfloss_inputs in;
     bnfloss_spec s;
 
-    if (!CHECK(z && grad, "no memory"))
+    if (!CHECK(z && grad && alone, "no memory"))
         return;
     for (int j = 0; j < 2 * WIDE; j++)
         z[j] = (float)(j % 11);
@@ -1831,12 +1888,16 @@ static void few_coupled(const char *isa)
     bnfloss_spec_init(&s, BNFLOSS_DPO);
     memset(work, 0, sizeof work);           /* a state that would be written */
     CHECK(bnfloss_run(&l, &s, &in, z, y, grad, NULL, work, sizeof work, 4, &r)
-          == BNFLOSS_OK, "%s", isa);
+          == BNFLOSS_OK
+          && bnfloss_run(&l, &s, &in, z, y, alone, NULL, work, sizeof work, 1,
+                         &r) == BNFLOSS_OK
+          && memcmp(grad, alone, 2 * row) == 0, "%s", isa);
     for (int j = 0; j < 3 * WIDE; j++)
         CHECK((grad[j] == 7) == (j >= 2 * WIDE), "%s: column %d of row %d is "
               "%g", isa, j % WIDE, j / WIDE, (double)grad[j]);
     free(z);
     free(grad);
+    free(alone);
 }
 
 /* The columns behind a row that several threads share are 0, and those behind
@@ -1966,6 +2027,7 @@ int main(void)
     rounding_kept();
     inputs_refused();
     plain_calls();
+    nothing_asked();
     outputs_in_work();
     answers();
     single_outputs();
