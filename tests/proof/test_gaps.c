@@ -1688,17 +1688,18 @@ static void masked_then_far(const char *isa, float level)
           (double)entropy, (double)logp);
 }
 
-/* Weights next to those that make a gradient's factor a power of two: fused,
- * where exponentials are kept, the bits of the stages. */
-static void round_factors(const char *isa)
+/* Weights next to those that make a gradient's factor a power of two, for rows
+ * of n equal logits: fused, where exponentials are kept, the bits of the
+ * stages. */
+static void round_factors(const char *isa, int n)
 {
     enum { WIDE = 64 };
     static float z[WIDE], fused[WIDE], apart[WIDE];
-    const bnfloss_layout l = layout_of(1, WIDE, 0);
+    const bnfloss_layout l = layout_of(1, n, 0);
     bnfloss_result r = result_of();
     bnfloss_inputs in;
     bnfloss_spec s;
-    float weight = (float)(1 / 0x1.d6b62955437abp-1);   /* of the table */
+    float weight = (float)(n / 64.0 / 0x1.d6b62955437abp-1);   /* the table's */
 
     EMPTY(in);
     bnfloss_spec_init(&s, BNFLOSS_SFT);
@@ -1716,9 +1717,10 @@ static void round_factors(const char *isa)
               == BNFLOSS_OK
               && bnfloss_backward(&l, z, labels, 0, 1, state, &dlogp, apart,
                                   NULL) == BNFLOSS_OK, "%s", isa);
-        CHECK(memcmp(fused, apart, sizeof fused) == 0 && fused[WIDE - 1] > 0,
-              "%s: weight %a: %a, staged %a", isa, (double)weight,
-              (double)fused[WIDE - 1], (double)apart[WIDE - 1]);
+        CHECK(memcmp(fused, apart, (size_t)n * sizeof *fused) == 0
+              && fused[n - 1] > 0, "%s: %d logits, weight %a: %a, staged %a",
+              isa, n, (double)weight, (double)fused[n - 1],
+              (double)apart[n - 1]);
     }
 }
 
@@ -1990,7 +1992,8 @@ int main(void)
         many_trees(isa);
         nan_slice(isa);
         squares_upwards(isa);
-        round_factors(isa);
+        for (int n = V + 1; n <= 64; n++)
+            round_factors(isa, n);
         masked_then_far(isa, 1000);
         masked_then_far(isa, -1000);
         masked_then_far(isa, 70000);
