@@ -704,12 +704,12 @@ def main():
               if m.key in outcome})
     drawn = {m.key for m in wanted}     # and what has run at another time
     report([m for m in plain + kernel if a.files in m.file
-            and (m.key in drawn or m.key in outcome)], outcome, here, known,
-           wrong)
+            and (m.key in drawn or m.key in outcome)],
+           len(plain + kernel), outcome, here, known, wrong)
     return 1 if wrong else 0
 
 
-def report(wanted, outcome, here, known, wrong):
+def report(wanted, total, outcome, here, known, wrong):
     ran = [m for m in wanted if m.key in outcome]
     count, by = {}, {}
     for m in ran:
@@ -744,8 +744,8 @@ def report(wanted, outcome, here, known, wrong):
     score = 100 * dead / max(counted, 1)
     without = 100 * dead / max(counted - same, 1)
     now = sum(m.key in here for m in ran)
-    print(f'mutation: {len(ran)} run, {now} of them on this src/, the others '
-          f'while their file was as it is, {len(wanted) - len(ran)} left, '
+    print(f'mutation: {len(ran)} run of {total} that there are, {now} on this '
+          f'src/, the others while their file was as it is, {len(wanted) - len(ran)} left, '
           f'{counted} counted, '
           f'{count.get("killed", 0)} killed, {count.get("bits", 0)} by bits '
           f'alone, {len(survivors)} survived ({same} equivalent, {speed} '
