@@ -745,7 +745,8 @@ def report(wanted, total, outcome, here, known, wrong):
     without = 100 * dead / max(counted - same, 1)
     now = sum(m.key in here for m in ran)
     print(f'mutation: {len(ran)} run of {total} that there are, {now} on this '
-          f'src/, the others while their file was as it is, {len(wanted) - len(ran)} left, '
+          f'src/, the others while their file was as it is, '
+          f'{len(wanted) - len(ran)} left, '
           f'{counted} counted, '
           f'{count.get("killed", 0)} killed, {count.get("bits", 0)} by bits '
           f'alone, {len(survivors)} survived ({same} equivalent, {speed} '
