@@ -308,8 +308,9 @@ extern const bn_kernels bn_kernels_{n};
         return names
 
     def build_test(self, name, what, reads, out):
-        """The object of a test; kept in build-proof/ by what it is made of."""
-        h = hashlib.sha256()
+        """The object of a test; kept in build-proof/ by what it is made of,
+        and by where the tests are, which it knows."""
+        h = hashlib.sha256(ROOT.encode())
         for path in re.findall(r'/\S+', reads):
             with open(path, 'rb') as f:
                 h.update(f.read())
