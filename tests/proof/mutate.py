@@ -190,9 +190,9 @@ class Suite:
     """The tests as objects, and the library made anew for each mutant."""
 
     # The cheapest first, and what survives one meets the next. tcc compiles
-    # the library in 10 ms; gcc in 1 s, and its kernels' pages in 7 more: those
-    # that the mutant cannot change are linked as they were, and what is not
-    # of rows or kernels meets the scalar one alone.
+    # the library in 10 ms; gcc in 1 s, and its kernels' pages in 10 more: those
+    # that the mutant cannot change are linked as they were, what is not of
+    # rows or kernels meets the scalar one alone, and kernels all at once.
     GCC = ['gcc', '-fopenmp', '-DBNFLOSS_OPENMP']
     TOOLS = {'tcc': ['tcc'], 'scalar': [*GCC, '-O1', '-DONLY_scalar'],
              'gcc': [*GCC, '-O2']}
@@ -376,8 +376,9 @@ extern const bn_kernels bn_kernels_{n};
 
     def tools_for(self, file):
         """Those that its mutants meet."""
-        pages = '/rows/' in file or '/kernels/' in file
-        return [t for t in self.tools if pages or t != 'gcc']
+        unwanted = 'scalar' if '/kernels/' in file else \
+            '' if '/rows/' in file else 'gcc'
+        return [t for t in self.tools if t != unwanted]
 
     def steps(self, tool, file):
         """The tests that a mutant of this file meets with this tool, those
