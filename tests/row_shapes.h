@@ -10,15 +10,15 @@
 
 /* How the logits of a row go. */
 typedef enum shape {
-    PLAIN, PEAKED, CLIMB, LEAPS, MASKED_FIRST, MASKED_MOSTLY, MASKED_ALL,
-    UPWARDS_FAR, AROUND_FAR, BELOW_FAR, FAR, LABEL_FAR, EQUAL, HAS_NAN,
-    HAS_INF, MIXED, SHAPES      /* mixed: each row another */
+    PLAIN, PEAKED, CLIMB, LEAPS, STAIRS, MASKED_FIRST, MASKED_MOSTLY,
+    MASKED_ALL, UPWARDS_FAR, JUST_FAR, AROUND_FAR, BELOW_FAR, FAR,
+    LABEL_FAR, EQUAL, HAS_NAN, HAS_INF, MIXED, SHAPES      /* mixed: each row another */
 } shape;
 
 static const char *const shape_name[SHAPES] = {
-    "plain", "peaked", "climb", "leaps", "masked first", "masked mostly",
-    "masked all", "upwards far", "around far", "below far", "far",
-    "label far", "equal", "NaN", "infinite", "mixed"
+    "plain", "peaked", "climb", "leaps", "stairs", "masked first",
+    "masked mostly", "masked all", "upwards far", "just far", "around far",
+    "below far", "far", "label far", "equal", "NaN", "infinite", "mixed"
 };
 
 /* The logit of column j of V. */
@@ -33,6 +33,8 @@ static inline float logit(rng *r, shape kind, int64_t j, int64_t V)
         return (float)(x + 300 * part);
     case LEAPS:                     /* many times, and further each time */
         return (float)(x + pow(4, floor(9 * part)) - 100);
+    case STAIRS:                    /* nearly past it, then far past it */
+        return (float)(x + 60 * floor(9 * part) + 20 * floor(4.5 * part));
     case MASKED_FIRST:
         return part < 0.4 ? -INFINITY : (float)(x - 20000);
     case MASKED_MOSTLY:
@@ -41,6 +43,8 @@ static inline float logit(rng *r, shape kind, int64_t j, int64_t V)
         return -INFINITY;
     case UPWARDS_FAR:               /* crosses 65536 */
         return (float)(x + 65536 + 400 * (part - 0.5));
+    case JUST_FAR:                  /* so that nothing becomes nothing */
+        return (float)(x + 65536 + 30 * (part - 0.5));
     case AROUND_FAR:                /* both sides in one block */
         return (float)(65536 + (rng_below(r, 2) ? 3 : 95) * x);
     case BELOW_FAR:

@@ -91,7 +91,8 @@ static const bn_kernels *bn_kernels_chosen;
 
 static const bn_kernels *bn_kernels_get(void)
 {
-    const bn_kernels *list[BN_PAGES + 1], *k = BN_ATOMIC_LOAD(&bn_kernels_chosen);
+    const bn_kernels *list[BN_PAGES + 1];
+    const bn_kernels *k = BN_ATOMIC_LOAD(&bn_kernels_chosen);
 
     if (k)
         return k;

@@ -24,6 +24,9 @@ enum { BN_LANES = 16, BN_GROUP = 64, BN_SPAN = 256, BN_BLOCK = 2048 };
  * 2^90 has room in a float still, as has what is 2^-35 of it. */
 #define BN_ROOM 62
 
+/* By how much k has to rise until none of them, times 2^-k, is above 2^-125. */
+#define BN_GONE 215
+
 /* What happens to a logit before the softmax: z' of bnfloss.h. */
 typedef struct bn_map {
     float scale, softcap, inner;    /* inner = scale / softcap */
@@ -430,7 +433,7 @@ static int bn_keep_on(bn_keep *keep, const bn_sums *s, int32_t k, int64_t i)
         || (s->leader < -most && s->leader_at >= 0))
         return 0;
     keep->k = s->k;
-    if (s->k < k || s->k - k > 200)     /* lower: there was no leader yet */
+    if (s->k < k || s->k - k > BN_GONE) /* lower: there was no leader yet */
         memset(keep->e, 0, (size_t)i * sizeof *keep->e);
     else if (s->k != k)
         bn_kept_slowly(keep->e, BNFLOSS_F32, keep->e, 0, i,

@@ -1724,6 +1724,74 @@ static void round_factors(const char *isa, int n)
     }
 }
 
+/* A row's first logits lead it in turn, one in each block: what has been summed
+ * so far moves over to the next, in double, up to rounding; and has the same
+ * bits on every ISA where the order of a sum shows. */
+static void overtaken(const char *isa, float scale, int spread)
+{
+    enum { BLOCK = 2048, WIDE = 5 * BLOCK };
+    static float z[WIDE];
+    static bnfloss_row first[2];
+    bnfloss_layout l = layout_of(1, WIDE, BNFLOSS_ENTROPY | BNFLOSS_MEAN);
+    const int32_t y = WIDE - 7;
+    const int leader = spread ? 0 : WIDE - BLOCK;
+    double sum = 0, dot = 0, shift = 0;
+    bnfloss_row x;
+    rng r = { 5 };
+
+    l.logit_scale = scale;
+    for (int j = 0; j < WIDE; j++) {
+        const double u = rng_normal(&r);
+
+        z[j] = (float)(spread ? -fabs(ldexp(u, j % 41 - 30))
+                              : (j % BLOCK ? u : 5) + 2.0 * (j / BLOCK));
+    }
+    if (spread)
+        z[0] = 0;
+    for (int j = 0; j < WIDE; j++) {
+        const double d = (double)scale * ((double)z[j] - (double)z[leader]);
+
+        if (j == y || j == leader)
+            continue;
+        sum += exp(d);
+        dot += exp(d) * d;
+        shift += d;
+    }
+    memset(&x, 0, sizeof x);
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, &x, NULL, NULL) == BNFLOSS_OK,
+          "%s", isa);
+    CHECK(x.leader_id == leader && x.finite == WIDE - 2
+          && fabs(x.sum - sum) <= 0x1p-22 * sum
+          && fabs(x.dot - dot) <= -0x1p-20 * dot
+          && fabs(x.shift - shift) <= -0x1p-20 * shift,
+          "%s, scale %g: leader %d, sum %g, not %g, dot %g, not %g, shift %g, "
+          "not %g", isa, (double)scale, (int)x.leader_id, x.sum, sum, x.dot,
+          dot, x.shift, shift);
+    if (scale == 1 && strcmp(isa, "scalar") == 0)
+        first[spread] = x;
+    else if (scale == 1)
+        CHECK(memcmp(first + spread, &x, sizeof x) == 0,
+              "%s: other bits than plain C's", isa);
+}
+
+/* A label whose scaled logit is the least that rounds to -infinity. */
+static void label_at_the_limit(const char *isa)
+{
+    bnfloss_layout l = layout_of(1, V, 0);
+    const int32_t y = 2;
+    float z[V] = { 0 };
+
+    l.logit_scale = 1801;
+    z[y] = -18631 * 0x1p103f;       /* their product: -0x1.ffffffp127 */
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+          && state[0].label == -(double)INFINITY, "%s: label %g", isa,
+          state[0].label);
+    z[y] = nextafterf(z[y], 0);
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+          && state[0].label > -3.4028236e38, "%s: label %g", isa,
+          state[0].label);
+}
+
 /* The least normal number is a gradient of label and leader. */
 static void least_gradient(const char *isa)
 {
@@ -1998,6 +2066,10 @@ int main(void)
         masked_then_far(isa, -1000);
         masked_then_far(isa, 70000);
         least_gradient(isa);
+        label_at_the_limit(isa);
+        overtaken(isa, 1, 0);
+        overtaken(isa, 0.75f, 0);
+        overtaken(isa, 1, 1);
 #ifdef HAVE_FORK
         wide_unread(isa);
 #endif
