@@ -56,6 +56,20 @@ int main(void)
     const int has16 = 0;
 #endif
 
+    /* the compiler's own look at this CPU */
+    __builtin_cpu_init();
+    CHECK(!has2 == !(__builtin_cpu_supports("avx2")
+                     && __builtin_cpu_supports("fma")), "avx2 here: %d", has2);
+    CHECK(!has512 == !(has2 && __builtin_cpu_supports("avx512f")
+                       && __builtin_cpu_supports("avx512dq")
+                       && __builtin_cpu_supports("avx512bw")
+                       && __builtin_cpu_supports("avx512vl")),
+          "avx512 here: %d", has512);
+#if defined(BN_HAVE_AVX512BF16)
+    CHECK(!has16 == !(has512 && __builtin_cpu_supports("avx512bf16")),
+          "avx512bf16 here: %d", has16);
+#endif
+
     for (uint32_t n = 0; n <= 0x3FFF; n++) {
         bn_cpu c = cpu_of(n);
 
