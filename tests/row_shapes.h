@@ -12,7 +12,8 @@
 typedef enum shape {
     PLAIN, PEAKED, CLIMB, LEAPS, STAIRS, MASKED_FIRST, MASKED_MOSTLY,
     MASKED_ALL, UPWARDS_FAR, JUST_FAR, AROUND_FAR, BELOW_FAR, FAR,
-    LABEL_FAR, EQUAL, HAS_NAN, HAS_INF, MIXED, SHAPES      /* mixed: each row another */
+    LABEL_FAR, EQUAL, HAS_NAN, HAS_INF,
+    MIXED, SHAPES               /* mixed: each row another */
 } shape;
 
 static const char *const shape_name[SHAPES] = {
