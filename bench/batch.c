@@ -1,5 +1,4 @@
 /* A batch and its numbers: see batch.h. */
-#define _POSIX_C_SOURCE 200112L
 #include "batch.h"
 
 #include <math.h>
@@ -97,46 +96,32 @@ static void fill_source(batch *b)
 
 /* ---- Memory -------------------------------------------------------------- */
 
-void *pages(size_t bytes)
-{
-    void *p = NULL;
-
-    bytes = (bytes + 4095) / 4096 * 4096;
-    if (posix_memalign(&p, 4096, bytes) != 0) {
-        fprintf(stderr, "bnfloss-bench: no memory for %zu MiB; "
-                "see --mib and --rows\n", bytes >> 20);
-        exit(1);
-    }
-    memset(p, 0, bytes);
-    return p;
-}
-
 static size_t logits_bytes(const batch *b)
 {
     return (size_t)(b->N * b->V) * element_size(b->type->logits);
 }
 
 batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad,
-                 int threads)
+                 int threads, page_size pages)
 {
     const size_t n = (size_t)N;
     batch b = { .type = type, .N = N, .V = V, .S = N };
 
-    b.source = pages(logits_bytes(&b));
-    b.logits = pages(logits_bytes(&b));
+    b.source = memory_take(logits_bytes(&b), pages);
+    b.logits = memory_take(logits_bytes(&b), pages);
     if (with_grad)
-        b.grad = pages(n * (size_t)V * element_size(type->grad));
-    b.label = pages(n * sizeof *b.label);
-    b.ref = pages(n * sizeof *b.ref);
-    b.dlogp = pages(n * sizeof *b.dlogp);
-    b.value = pages(n * sizeof *b.value);
-    b.rest = pages(n * sizeof *b.rest);
-    b.scale = pages(n * sizeof *b.scale);
-    b.start = pages((n + 1) * sizeof *b.start);
-    b.state = pages(n * sizeof *b.state);
+        b.grad = memory_take(n * (size_t)V * element_size(type->grad), pages);
+    b.label = memory_take(n * sizeof *b.label, pages);
+    b.ref = memory_take(n * sizeof *b.ref, pages);
+    b.dlogp = memory_take(n * sizeof *b.dlogp, pages);
+    b.value = memory_take(n * sizeof *b.value, pages);
+    b.rest = memory_take(n * sizeof *b.rest, pages);
+    b.scale = memory_take(n * sizeof *b.scale, pages);
+    b.start = memory_take((n + 1) * sizeof *b.start, pages);
+    b.state = memory_take(n * sizeof *b.state, pages);
     b.work_bytes = (uint64_t)N * 256 + 65536 + (uint64_t)V / 16384 * 88
                    + (uint64_t)threads * BNFLOSS_SCRATCH(V);
-    b.work = pages(b.work_bytes);
+    b.work = memory_take(b.work_bytes, pages);
     for (int64_t i = 0; i < N; i++) {
         b.label[i] = (int32_t)(uniform() * (double)V);
         b.ref[i] = (float)(-log((double)V) - 2 * uniform());

@@ -3,6 +3,7 @@
 #define BENCH_BATCH_H
 
 #include "bnfloss.h"
+#include "memory.h"
 
 #include <stddef.h>
 
@@ -35,13 +36,10 @@ typedef struct batch {
 } batch;
 
 batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad,
-                 int threads);
+                 int threads, page_size pages);
 void batch_free(batch *b);
 
 /* The logits as they were, if they are not. */
 void batch_refill(batch *b);
-
-/* Zeroed memory that begins a page. Does not return without it. */
-void *pages(size_t bytes);
 
 #endif

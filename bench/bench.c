@@ -20,12 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEAMS = 2 * MAX_LIST, MAX_GROUP = 7 * 3 * 5 * 2 * 2 };
+enum { MAX_TEAMS = 2 * 2 * MAX_LIST, MAX_GROUP = 7 * 3 * 5 * 2 * 2 };
 
 /* All that a run gathers. */
 typedef struct bench {
     options o;
-    limits team[MAX_TEAMS];         /* each pool and number of threads */
+    limits team[MAX_TEAMS];         /* each size of pages, pool, threads */
     int teams;
     result *all;
     int n, room;
@@ -215,7 +215,7 @@ static int64_t rows_of(const options *o, const dtype *type, int64_t V,
 }
 
 static void measure_batch(bench *x, const dtype *type, int64_t N, int64_t V,
-                          int cache)
+                          int cache, page_size pages)
 {
     const int beside = type->logits != type->grad
                        || list_holds(&x->o.place, OUT_OF_PLACE);
@@ -225,13 +225,16 @@ static void measure_batch(bench *x, const dtype *type, int64_t N, int64_t V,
 
     for (int t = 0; t < x->teams; t++)
         most = x->team[t].threads > most ? x->team[t].threads : most;
-    b = batch_make(type, N, V, beside, most);
+    b = batch_make(type, N, V, beside, most, pages);
     ref = reference_of(&b);
     for (int t = 0; t < x->teams; t++) {
         const bench_case base = {
             .cache = cache, .pool = (int)x->team[t].pool,
-            .threads = x->team[t].threads, .rows_given = x->o.rows.n > 0 };
+            .threads = x->team[t].threads, .pages = (int)pages,
+            .rows_given = x->o.rows.n > 0 };
 
+        if (x->team[t].pages != pages)
+            continue;
         if (x->o.pin)
             pool_pin(x->team[t].pool, x->team[t].threads);
         measure_group(x, &x->team[t], &b, &ref, base);
@@ -247,21 +250,23 @@ static void measure_all(bench *x)
         for (int d = 0; d < o->dtype.n; d++)
             for (int v = 0; v < o->vocab.n; v++)
                 for (int k = 0; k < (o->rows.n ? o->rows.n : 1); k++) {
+                    const int cache = (int)o->cache.of[h];
                     const dtype *type = &dtypes[o->dtype.of[d]];
                     const int64_t V = o->vocab.of[v];
+                    const int64_t N = o->rows.n ? o->rows.of[k]
+                                      : rows_of(o, type, V, cache);
 
-                    measure_batch(x, type,
-                                  o->rows.n ? o->rows.of[k]
-                                  : rows_of(o, type, V, (int)o->cache.of[h]),
-                                  V, (int)o->cache.of[h]);
+                    for (int p = 0; p < o->pages.n; p++)
+                        measure_batch(x, type, N, V, cache,
+                                      (page_size)o->pages.of[p]);
                 }
 }
 
-/* The limits come first: which loops, and how fast. */
-static void find_limits(bench *x)
+/* The limits come first: which loops, and how fast, in such memory. */
+static void find_limits(bench *x, page_size pages)
 {
     const size_t bytes = x->o.check ? 4096 : x->o.bytes;
-    void *p = pages(bytes);
+    void *p = memory_take(bytes, pages);
 
     for (int k = 0; k < x->o.pool.n; k++)
         for (int t = 0; t < x->o.threads.n; t++) {
@@ -271,7 +276,8 @@ static void find_limits(bench *x)
             if (x->o.pin && !pool_pin(pool, threads) && x->teams == 0)
                 fprintf(stderr, "bnfloss-bench: threads cannot be pinned "
                         "here\n");
-            x->team[x->teams++] = limits_find(pool, threads, p, bytes);
+            x->team[x->teams] = limits_find(pool, threads, p, bytes);
+            x->team[x->teams++].pages = pages;
         }
     free(p);
 }
@@ -310,7 +316,8 @@ int main(int argc, char **argv)
 
     memset(&x, 0, sizeof x);
     options_read(&x.o, argc, argv);
-    find_limits(&x);
+    for (int p = 0; p < x.o.pages.n; p++)
+        find_limits(&x, (page_size)x.o.pages.of[p]);
     report_head(&x.o, x.team, x.teams);
     measure_all(&x);
     report_tail(&x.o);

@@ -14,6 +14,7 @@ const char *const place_names[] = { "in", "out", NULL };
 const char *const cache_names[] = { "cold", "hot", NULL };
 const char *const pool_names[] = { "openmp", "pthreads", NULL };
 const char *const scratch_names[] = { "on", "off", NULL };
+const char *const page_names[] = { "small", "huge", NULL };
 const char *const isa_names[] = { "auto", "scalar", "avx2", "avx512",
                                   "avx512bf16", "neon", NULL };
 
@@ -41,14 +42,15 @@ void case_name(const bench_case *c, const batch *b, char *name)
 
     if (c->rows_given)
         snprintf(rows, sizeof rows, "/rows:%lld", (long long)b->N);
-    snprintf(name, 128, "%s/%s/%s/%lld/threads:%d/isa:%s%s%s%s%s%s",
+    snprintf(name, 128, "%s/%s/%s/%lld/threads:%d/isa:%s%s%s%s%s%s%s",
              loss_names[c->loss], stage_names[c->stage], b->type->name,
              (long long)b->V, c->threads,
              is_textbook(c) ? "compiler" : bnfloss_isa(), rows,
              c->place == OUT_OF_PLACE ? "/place:out" : "",
              c->cache == HOT ? "/cache:hot" : "",
              c->pool == POOL_PTHREADS ? "/pool:pthreads" : "",
-             c->scratch == NO_SCRATCH ? "/scratch:off" : "");
+             c->scratch == NO_SCRATCH ? "/scratch:off" : "",
+             c->pages == HUGE_PAGES ? "/pages:huge" : "");
 }
 
 /* ---- The library --------------------------------------------------------- */

@@ -16,10 +16,10 @@ enum { SCRATCH, NO_SCRATCH };       /* work beyond what a run needs, or not */
 extern const char *const loss_names[], *const stage_names[];
 extern const char *const place_names[], *const cache_names[];
 extern const char *const pool_names[], *const isa_names[];
-extern const char *const scratch_names[];
+extern const char *const scratch_names[], *const page_names[];
 
 typedef struct bench_case {
-    int loss, stage, place, cache, pool, isa, scratch, threads;
+    int loss, stage, place, cache, pool, isa, scratch, threads, pages;
     int rows_given;                 /* then N is part of the name */
 } bench_case;
 

@@ -7,6 +7,7 @@
 #ifndef BENCH_LIMITS_H
 #define BENCH_LIMITS_H
 
+#include "memory.h"
 #include "pool.h"
 
 #include <stddef.h>
@@ -14,6 +15,7 @@
 typedef struct limits {
     pool_kind pool;
     int threads;
+    page_size pages;                /* of the memory that is moved */
     int read[2], scale[2];          /* the two best loops of each kind */
     double read_gbs, scale_gbs;     /* GB/s; in place: read and written */
 } limits;

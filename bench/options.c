@@ -39,6 +39,7 @@ static const char usage[] =
 "  --isa LIST      auto scalar avx2 avx512 avx512bf16 neon (auto)\n"
 "  --scratch LIST  on off: work beyond what a run needs, where 16 bits or out\n"
 "                  of place it helps (on)\n"
+"  --pages LIST    small huge: of 4 KiB, or of 2 MiB (small)\n"
 "  --cache LIST    cold hot: some rows that stay in the cache (cold)\n"
 "  --mib N         size of the logits (256)\n"
 "  --rows LIST     even numbers of rows, instead of --mib\n"
@@ -155,6 +156,16 @@ static int64_t isa(const char *text)
     return 0;
 }
 
+static int64_t pages(const char *text)
+{
+    const int64_t size = choice("--pages", text, page_names);
+
+    if (!memory_has((page_size)size))
+        refuse("--pages %s: this system gives none when asked with madvise()",
+               text);
+    return size;
+}
+
 /* ---- The options --------------------------------------------------------- */
 
 static int64_t value_of(const char *option, const char *text)
@@ -176,6 +187,8 @@ static int64_t value_of(const char *option, const char *text)
         return row_count(text);
     if (strcmp(option, "--isa") == 0)
         return isa(text);
+    if (strcmp(option, "--pages") == 0)
+        return pages(text);
     return number(option, text, 1, 256);        /* --threads */
 }
 
@@ -187,7 +200,7 @@ static list *list_of(options *o, const char *option)
         { "--rows", &o->rows }, { "--threads", &o->threads },
         { "--place", &o->place }, { "--cache", &o->cache },
         { "--pool", &o->pool }, { "--isa", &o->isa },
-        { "--scratch", &o->scratch }
+        { "--scratch", &o->scratch }, { "--pages", &o->pages }
     };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -259,7 +272,7 @@ static options default_options(void)
                      { 1, cpus < most ? cpus : most } },
         .place = { 1, { IN_PLACE } }, .cache = { 1, { COLD } },
         .pool = { 1, { POOL_OPENMP } }, .isa = { 1, { 0 } },
-        .scratch = { 1, { SCRATCH } },
+        .scratch = { 1, { SCRATCH } }, .pages = { 1, { SMALL_PAGES } },
         .rounds = 9, .pin = 1, .bytes = (size_t)256 << 20 };
 
     return o;

@@ -44,7 +44,7 @@ static int is_shown(const picture *p, const result *r)
     const bench_case *a = &r->c, *b = p->like;
 
     return r->right && a->stage == FUSED && a->cache == b->cache
-           && a->pool == b->pool
+           && a->pool == b->pool && a->pages == b->pages
            && strcmp(r->type, p->r->type) == 0
            && (is_textbook(a) || (a->place == b->place && a->isa == b->isa));
 }
@@ -135,12 +135,13 @@ static void draw_head(const picture *p)
              "of memory, %s, %s", p->r->type,
              p->like->place == IN_PLACE ? "in place" : "out of place");
     text(p, 24, 32, "title", "start", line_of);
-    snprintf(line_of, sizeof line_of, "%s, %s, bnfloss %s%s%s; median of %d "
+    snprintf(line_of, sizeof line_of, "%s, %s, bnfloss %s%s%s%s; median of %d "
              "rounds, each beside its limit", machine_name(),
              strstr(p->like == &p->r->c ? p->r->name : "", "isa:")
                  ? strstr(p->r->name, "isa:") + 4 : "", bnfloss_version(),
              p->like->cache == HOT ? ", in the cache" : "",
              p->like->pool == POOL_PTHREADS ? ", the caller's threads" : "",
+             p->like->pages == HUGE_PAGES ? ", huge pages" : "",
              p->r->rounds);
     text(p, 24, 53, "small", "start", line_of);
     dot(p, "bnf", 30, 74, 5.5);

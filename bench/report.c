@@ -63,6 +63,7 @@ static int name_width(const options *o)
            + 10 * list_holds(&o->cache, HOT)
            + 14 * list_holds(&o->pool, POOL_PTHREADS)
            + 12 * list_holds(&o->scratch, NO_SCRATCH)
+           + 11 * list_holds(&o->pages, HUGE_PAGES)
            + (o->rows.n > 0 ? 13 : 0);
 }
 
@@ -71,9 +72,10 @@ static void table_head(const options *o, const limits *l, int teams)
     printf("bnfloss %s on %s, %d CPU%s\n", bnfloss_version(), machine_name(),
            pool_cpus(), pool_cpus() == 1 ? "" : "s");
     for (int i = 0; i < teams; i++)
-        printf("limit, %d thread%s%s: read %.1f GB/s, in place %.1f GB/s\n",
+        printf("limit, %d thread%s%s%s: read %.1f GB/s, in place %.1f GB/s\n",
                l[i].threads, l[i].threads == 1 ? "" : "s",
-               l[i].pool == POOL_PTHREADS ? ", pthreads" : "", l[i].read_gbs,
+               l[i].pool == POOL_PTHREADS ? ", pthreads" : "",
+               l[i].pages == HUGE_PAGES ? ", huge pages" : "", l[i].read_gbs,
                l[i].scale_gbs);
     printf("\n%-*s %9s %7s %10s %8s %6s %8s\n", name_width(o), "case",
            "ns/logit", "GB/s", "tokens/s", "x limit", "+-", "error/u");
@@ -138,8 +140,9 @@ static void json_head(const limits *l, int teams)
            pool_cpus(), machine_name(), bnfloss_version());
     for (int i = 0; i < teams; i++)
         printf("%s\n      {\"threads\": %d, \"pool\": \"%s\", "
-               "\"read_gb_per_s\": %.4g, \"in_place_gb_per_s\": %.4g}",
+               "\"pages\": \"%s\", \"read_gb_per_s\": %.4g, \"in_place_gb_per_s\": %.4g}",
                i ? "," : "", l[i].threads, pool_names[l[i].pool],
+               page_names[l[i].pages],
                l[i].read_gbs, l[i].scale_gbs);
     printf("\n    ]\n  },\n  \"benchmarks\": [");
 }

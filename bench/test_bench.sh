@@ -42,6 +42,18 @@ try "a row, in it" grep -qE \
 try "CSV" measured "$scratch/csv" --format csv
 try "CSV has 8 columns" sh -c '! awk -F, "NF != 8" "$1" | grep .' sh \
     "$scratch/csv"
+if "$bench" --check --loss sft --shape 4096 --mib 1 --pages huge \
+    >"$scratch/huge" 2>&1; then
+    try "both sizes of pages" measured "$scratch/pages" --pages small,huge \
+        --loss sft --stage fused --plot "$scratch/pages.svg"
+    try "huge, in the name" grep -qE '/pages:huge +[0-9.]+ ' "$scratch/pages"
+    try "a limit of their own" grep -q '^limit, 2 threads, huge pages: read' \
+        "$scratch/pages"
+    try "one size in a picture" sh -c '! grep -q "huge pages" "$1"' sh \
+        "$scratch/pages.svg"
+else
+    try "no huge pages, and said so" grep -q 'gives none' "$scratch/huge"
+fi
 try "JSON" measured "$scratch/json" --format json
 if need python3; then
     cat >"$scratch/read.py" <<'P'
@@ -87,6 +99,7 @@ try "shape 1" answer "number from 2 to" --shape 1
 try "place" answer "takes in or out" --place beside
 try "cache" answer "takes cold or hot" --cache warm
 try "pool" answer "takes openmp or pthreads" --pool tbb
+try "pages" answer "takes small or huge, not 'big'" --pages big
 try "isa" answer "takes auto, scalar, avx2, avx512, avx512bf16 or neon" --isa sse2
 try "isa that is not here" answer "lacks it; here are auto scalar" \
     --isa "$(uname -m | grep -q x86 && echo neon || echo avx2)"
