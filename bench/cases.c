@@ -84,7 +84,7 @@ static bnfloss_spec spec_of(const batch *b, const bench_case *c)
 {
     bnfloss_spec s;
 
-    bnfloss_spec_init(&s, c->loss == SFT ? BNFLOSS_SFT
+    bnfloss_spec_init(&s, sizeof s, c->loss == SFT ? BNFLOSS_SFT
                           : c->loss == BNF ? BNFLOSS_BNF : BNFLOSS_DPO);
     if (c->loss == DPO_DEFERRED)
         s.flags = BNFLOSS_DEFER_SCALE;

@@ -32,7 +32,7 @@ int main(void)
     uint64_t bytes = 0;
     void *work;
 
-    bnfloss_spec_init(&spec, BNFLOSS_BNF);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_BNF);
     bnfloss_workspace(&layout, &spec, 0, S, &bytes);
     work = malloc(bytes);
     status = bnfloss_run(&layout, &spec, &inputs, logits, labels,

@@ -82,7 +82,7 @@ int main(void)
                            &result), "backward");
     show("unlikelihood", loss, grad);
 
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     check(bnfloss_workspace(NULL, &spec, T, 0, &bytes), "workspace");
     work = malloc(bytes);
     check(bnfloss_loss(&spec, NULL, T, state, NULL, NULL, dlogp, NULL, work,

@@ -38,12 +38,16 @@
  * -------------------------
  * - All arguments are checked before anything is written. After an error no
  *   output byte has changed, except result->where, the offending index.
+ *   E_NULL, E_STRUCT, E_ALIGN and E_OVERLAP may come from any function with
+ *   such arguments.
  * - Results are the same bits for every instruction set, compiler, thread
  *   count, alignment and stride, in place or not.
  * - Pointers need the alignment of their element and nothing more.
  * - No output may overlap an input or another output, judged by address from
  *   first to last element; the gradient may be the logits buffer itself (same
  *   type, same stride).
+ * - Calls may run at the same time and share inputs, but neither outputs nor
+ *   work; inputs must not change during a call. Work need not be initialised.
  * - Structs start with their own size: set struct_size to sizeof(the struct).
  *   Fields that a smaller (older) struct lacks get their default; non-zero
  *   bytes that a larger (newer) struct brings are an error, and so is a size
@@ -101,7 +105,8 @@ typedef enum bnfloss_status {
     BNFLOSS_E_WEIGHT = 10,   /* (row) a weight that is NaN or infinite */
     BNFLOSS_E_REF_LOGP = 11, /* (row) a reference logp above 2^-6, or NaN */
     BNFLOSS_E_LOGP = 12,     /* (row) a policy logp above 2^-6 */
-    BNFLOSS_E_SEQ = 13,      /* (sequence) seq_start is not 0 .. N, rising */
+    BNFLOSS_E_SEQ = 13,      /* (sequence) seq_start is not 0 .. N, or steps
+                                back; an empty sequence is legal */
     BNFLOSS_E_SIDE = 14,     /* (sequence) a side that is not +1 or -1, or
                                 that contradicts the pairing */
     BNFLOSS_E_PAIRING = 15,  /* pairs needed: none given, or S is odd */
@@ -153,8 +158,8 @@ typedef enum bnfloss_layout_flag {
  * gradient of exactly 0. A z' beyond the range of a float counts as infinite,
  * and with smoothing, or where the mean is taken, so does one that is further
  * than that below the row's largest.
- * label_smoothing (ls) and z_loss (zeta) belong to SFT and are an error with
- * any other loss. They make a row's value and gradient
+ * label_smoothing (ls) and z_loss (zeta) belong to SFT without DFT and are an
+ * error with any other loss. They make a row's value and gradient
  *
  *     (1-ls) nll + ls * mean over finite z' of (lse - z'_v) + zeta lse^2
  *     dlogp * [(1-ls) onehot + ls/V - p (1 + 2 zeta lse)]
@@ -198,10 +203,12 @@ typedef struct bnfloss_layout {
  *     m = mean of l,           u = s beta h + m',       sig(x) = 1/(1+e^-x)
  *
  * with s and m' the pair's own scale and margin, 1 and 0 unless the inputs
- * bring them. Where a loss has no reference, r = 0. Values and gradients of
- * each are in src/losses/, a file a family. Their defaults are TRL's where
- * TRL has the loss (AlphaPO's alpha is the paper's: TRL's 0 is SimPO), else the
- * authors', unless README.md's table says that they are ours.
+ * bring them. A row_weight multiplies its token's l and r in all of these, and
+ * n stays a count. Where a loss has no reference, r = 0. Values and gradients
+ * of each are in src/losses/, a file a family. Their defaults are TRL's where
+ * TRL has the loss (but AlphaPO's alpha, TRL's 0 being SimPO, and ORPO's
+ * sft_norm are the papers'), else the authors', unless README.md's table says
+ * that they are ours.
  *
  * Names in text: bnfloss_kind_name(), bnfloss_kind_from_name(). */
 typedef enum bnfloss_kind {
@@ -270,8 +277,8 @@ typedef enum bnfloss_kind {
 
     BNFLOSS_NCA_PAIR = 24,   /* 2402.05369: -log sig(beta a)
                                 - [log sig(-beta a) + log sig(-beta b)] / 2 */
-    BNFLOSS_BCO_PAIR = 25,   /* 2404.04656: -log sig(beta a)
-                                - log sig(-beta b) */
+    BNFLOSS_BCO_PAIR = 25,   /* 2404.04656, without its shift:
+                                -log sig(beta a) - log sig(-beta b) */
     BNFLOSS_SPPO_HARD = 26,  /* 2405.00675: (a - 1/(2 beta))^2
                                 + (b + 1/(2 beta))^2 */
     BNFLOSS_APO_ZERO = 27,   /* 2408.06266, eq. 7: 1 - sig(beta a)
@@ -335,9 +342,10 @@ typedef enum bnfloss_spec_flag {
     BNFLOSS_DFT = 1,                /* SFT only */
     BNFLOSS_CHOSEN_ONLY = 2,        /* SFT of the preferred sequences alone:
                                        the others' rows count as ignored */
-    BNFLOSS_REFERENCE_FREE = 4,     /* r = 0 in a loss that has a reference:
-                                       ref_logp is not read. All but BNF */
-    BNFLOSS_WPO = 8,                /* pair losses, 2406.11827: times W_w W_x,
+    BNFLOSS_REFERENCE_FREE = 4,     /* r = 0 in a loss that has a reference,
+                                       but BNF: ref_logp is not read */
+    BNFLOSS_WPO = 8,                /* pair losses but AOT, 2406.11827: times
+                                       W_w W_x, not cut at 1,
                                        W = exp(mean of l - log sum_v p_v^2) over
                                        valid tokens, unweighted, frozen */
     BNFLOSS_POLICY_WEIGHTS = 16,    /* BMC only */
@@ -353,8 +361,9 @@ typedef enum bnfloss_f_divergence {
     BNFLOSS_REVERSE_KL = 0,         /* x */
     BNFLOSS_FORWARD_KL = 1,         /* 1 - e^-x */
     BNFLOSS_JS_DIVERGENCE = 2,      /* log(2 sig(x)) */
-    BNFLOSS_ALPHA_DIVERGENCE = 3,   /* (e^((k-1) x) - 1) / (k-1), k = f_alpha;
-                                       x at |k-1| < 1e-6 */
+    BNFLOSS_ALPHA_DIVERGENCE = 3,   /* (e^((k-1) x) - 1) / (k-1), k = f_alpha,
+                                       the paper's alpha being 1 - k; x at
+                                       |k-1| < 1e-6 */
     BNFLOSS_F_DIVERGENCE_MAX = 0x7fffffff
 } bnfloss_f_divergence;
 
@@ -364,8 +373,9 @@ typedef enum bnfloss_f_divergence {
  * which loss takes which.
  *
  * Several losses in one call: an array of specs, whose first says in `also`
- * how many follow. The call's loss is the sum of weight * loss over them,
- * each with its own divisor; rewards are those of the first. */
+ * how many follow, all of its struct_size. The call's loss is the sum of
+ * weight * loss over them, each with its own divisor, and so is dlogp; counts,
+ * metrics and the outputs of a row or sequence are those of the first. */
 typedef struct bnfloss_spec {
     uint32_t struct_size;     /* sizeof(bnfloss_spec) */
     uint32_t kind;            /* bnfloss_kind */
@@ -408,9 +418,12 @@ typedef struct bnfloss_spec {
     uint32_t reserved;        /* 0 */
 } bnfloss_spec;
 
-/* Fills *spec with the defaults of a loss. An unknown kind is kept as it is
- * and refused by the call that uses it. */
-BNFLOSS_API void bnfloss_spec_init(bnfloss_spec *spec, uint32_t kind);
+/* Fills *spec, of struct_size bytes (sizeof(bnfloss_spec)), with the defaults
+ * of a loss: not a byte more, whatever size this library's own struct has. An
+ * unknown kind is kept as it is and refused by the call that uses it.
+ * Errors: E_NULL, E_ALIGN, E_STRUCT. */
+BNFLOSS_API bnfloss_status bnfloss_spec_init(
+    bnfloss_spec *spec, uint32_t struct_size, uint32_t kind);
 
 /* ---- What a loss may need besides --------------------------------------- */
 
@@ -465,9 +478,10 @@ typedef struct bnfloss_inputs {
 /* ---- What comes back ---------------------------------------------------- */
 
 /* One row after the forward pass: plain data of a fixed size that may be
- * copied, stored, sent to another process of the same byte order, and merged
- * over slices of the vocabulary. x = z' above; "the others" are all columns
- * but the label and the leader, the largest logit that is not the label. */
+ * copied, stored, sent to another process of the same byte order and minor
+ * version, and merged over slices of the vocabulary. x = z' above; "the others"
+ * are all columns but the label and the leader, the largest logit that is not
+ * the label. */
 typedef struct bnfloss_row {
     double leader;            /* x of the leader; -inf if there is none */
     double sum;               /* of exp(x - leader) over the others */
@@ -485,7 +499,7 @@ typedef struct bnfloss_row {
 } bnfloss_row;
 
 typedef enum bnfloss_row_flag {
-    BNFLOSS_ROW_IGNORED = 1,  /* not read: negative label, or weight 0 */
+    BNFLOSS_ROW_IGNORED = 1,  /* not read: its label is negative */
     BNFLOSS_ROW_LABEL = 2,    /* the label is among the columns seen */
     BNFLOSS_ROW_ENTROPY = 4,  /* dot was taken */
     BNFLOSS_ROW_NAN = 8,      /* a NaN or +inf logit among them */
@@ -495,7 +509,8 @@ typedef enum bnfloss_row_flag {
 } bnfloss_row_flag;
 
 /* Optional outputs; NULL where not wanted. An ignored row's are 0 (argmax -1).
- * forward writes the first group, loss the second, run both. */
+ * forward writes the first group, loss the second, run both; what is of the
+ * other group is left as it is. */
 typedef struct bnfloss_outputs {
     uint32_t struct_size;     /* sizeof(bnfloss_outputs) */
     uint32_t reserved;        /* 0 */
@@ -515,7 +530,8 @@ typedef struct bnfloss_outputs {
                                  logp where there is no reference */
     double *seq_loss;         /* (S) each sequence's loss before the divisor;
                                  pair losses: (P), each pair's */
-    float *distance_grad;     /* (S) FPO: dL/dD; 0 for chosen ones */
+    float *distance_grad;     /* (S) FPO: dL/dD, scaled like dlogp; 0 for
+                                 chosen ones */
     double *spec_loss;        /* (1 + also) each loss, before its weight */
 } bnfloss_outputs;
 
@@ -538,7 +554,8 @@ typedef struct bnfloss_result {
     int64_t zero_refs;        /* reference logp of -inf */
     double rewards_chosen;    /* mean over sequences of beta * sum (l-r), beta
                                  1 where a loss has none. SimPO, AlphaPO, ORPO
-                                 and ASFT: of beta * mean l */
+                                 and ASFT: of beta * mean l. Weights count as
+                                 above; SFT has none of these ten */
     double rewards_rejected;
     double rewards_margins;   /* chosen - rejected */
     double rewards_accuracies;/* share of pairs whose chosen reward is larger */
@@ -567,8 +584,10 @@ typedef struct bnfloss_result {
  * their states. labels (N) and state (N) are indexed by row, so that several
  * threads may work on one batch. A row with a negative label is not read.
  * outputs may be NULL; entropy and rest imply the ENTROPY sum, log_square that
- * of SQUARES. result may be NULL; it gets where, tokens and nan_rows of these
- * rows. Two logits buffers are two calls into one state array.
+ * of SQUARES. result may be NULL; where, tokens and nan_rows are about these
+ * rows, and all else in it becomes 0 or NaN: a thread has one of its own, and
+ * it is not the one that holds the loss. Two logits buffers are two calls into
+ * one state array.
  * Errors: the layout's, E_LABEL (row), E_SHAPE for a bad range, E_OPTION for
  * outputs of a slice, whose rows are not whole yet. */
 BNFLOSS_API bnfloss_status bnfloss_forward(
@@ -607,7 +626,7 @@ enum { BNFLOSS_CHUNK = 16384 }; /* logits that are summed as one unit */
  *   taken as 0, NaN makes a NaN row. Rows to ignore have row_weight 0. rest
  *   may be NULL; then BNF's loss (not its gradient) is NaN.
  * inputs may be NULL for SFT. result must not be NULL.
- * work: at least bnfloss_workspace(NULL, spec, N, S, 1) bytes. */
+ * work: at least what bnfloss_workspace(NULL, spec, N, S, &bytes) says. */
 BNFLOSS_API bnfloss_status bnfloss_loss(
     const bnfloss_spec *spec, const bnfloss_inputs *inputs, int64_t rows,
     const bnfloss_row *state, const float *logp, const float *rest,
@@ -623,7 +642,7 @@ BNFLOSS_API bnfloss_status bnfloss_loss(
  * the logits must be those that it read (another NaN among them need not
  * show).
  * Errors: the layout's, E_LABEL and E_STATE (row), E_SHAPE for a bad range,
- * E_OVERLAP for in place with ACCUMULATE. */
+ * E_OVERLAP for in place with ACCUMULATE, or with another type or stride. */
 BNFLOSS_API bnfloss_status bnfloss_backward(
     const bnfloss_layout *layout, const void *logits, const void *labels,
     int64_t row_begin, int64_t row_end, const bnfloss_row *state,
@@ -635,8 +654,9 @@ BNFLOSS_API bnfloss_status bnfloss_backward(
  * for these shapes: 56 a row, 96 a sequence, 88 a chunk of one row, and a few;
  * where rows depend on each other (all losses but BNF and SFT, or several in
  * one call) and the scale is not deferred, bnfloss_run() needs 88 a row more;
- * several losses in one call, 8 more. No alignment is needed, and nothing at
- * all without rows and sequences. rows counts only where layout is NULL. */
+ * several losses in one call, 8 a row more in either. No alignment is needed,
+ * and nothing at all without rows and sequences. rows counts only where layout
+ * is NULL; rows without sequences are one sequence. */
 BNFLOSS_API bnfloss_status bnfloss_workspace(
     const bnfloss_layout *layout, const bnfloss_spec *spec, int64_t rows,
     int64_t sequences, uint64_t *bytes);
@@ -668,8 +688,8 @@ BNFLOSS_API bnfloss_status bnfloss_workspace(
  * threads: 0 means as many as OpenMP likes; without
  * BNFLOSS_OPENMP, or in a child forked after a threaded call, there is one.
  * result must not be NULL.
- * Errors: any but E_LOGP, E_STATE and E_ISA; E_OPTION for a slice of the
- * vocabulary, which has no loss of its own. */
+ * Errors: any but E_LOGP, E_STATE, E_ISA and E_SELFTEST; E_OPTION for a slice
+ * of the vocabulary, which has no loss of its own. */
 BNFLOSS_API bnfloss_status bnfloss_run(
     const bnfloss_layout *layout, const bnfloss_spec *spec,
     const bnfloss_inputs *inputs, const void *logits, const void *labels,
@@ -696,8 +716,9 @@ typedef struct bnfloss_shifts {
 } bnfloss_shifts;
 
 /* From the states of both models' forward passes on the same labels, and
- * seq_start, sides or pairing, and row_weight (0 or not) of the inputs; rows
- * that either state ignores do not count.
+ * seq_start, sides or pairing, and row_weight (0 or not) of the inputs, which
+ * may hold nothing from seq_weight on; rows that either state ignores do not
+ * count.
  * work: at least 8 * rows bytes, aligned to 8.
  * Errors: the inputs', E_STATE (row) where labels differ or were not seen. */
 BNFLOSS_API bnfloss_status bnfloss_measure_shifts(

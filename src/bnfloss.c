@@ -47,9 +47,9 @@
 #include "rows/sweep.c"
 
 /* the door */
-#include "door/names.c"     /* of errors and losses, and their defaults */
 #include "door/check.c"     /* everything that can be wrong with buffers, */
-#include "door/check_loss.c" /* and with a loss and its inputs */
+#include "door/names.c"     /* of errors and losses, and their defaults */
+#include "door/check_loss.c" /* and what with a loss and its inputs */
 #include "door/stages.c"    /* forward, merge, outputs, backward */
 #include "door/loss.c"      /* workspace, loss, run */
 #include "door/shifts.c"

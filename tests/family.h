@@ -325,7 +325,7 @@ static inline void fam_make(uint32_t kind, uint64_t seed, int full)
     l->logits_stride = FAM_STRIDE;
     l->grad_stride = FAM_GRAD_STRIDE;
     for (int k = 0; k < FAM_SPECS; k++)
-        bnfloss_spec_init(fam.spec + k, kind);
+        bnfloss_spec_init(fam.spec + k, sizeof *fam.spec, kind);
     EMPTY(fam.in);
     fam.in.sequences = FAM_S;
     memcpy(fam.start, start, sizeof start);
@@ -411,7 +411,7 @@ static inline bnfloss_status fam_logps(void)
 /* A mix: what the loss added as number k needs. */
 static inline void fam_also(uint32_t k, uint32_t kind, double weight)
 {
-    bnfloss_spec_init(fam.spec + k, kind);
+    bnfloss_spec_init(fam.spec + k, sizeof *fam.spec, kind);
     fam.spec[k].weight = weight;
     fam.spec[0].also = k > fam.spec[0].also ? k : fam.spec[0].also;
     fam_inputs(kind, 0);

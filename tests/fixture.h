@@ -261,7 +261,7 @@ static inline void fix_structs(uint32_t kind, uint32_t logits_type,
     l->vocab = FIX_V;
     l->logits_stride = FIX_STRIDE;
     l->grad_stride = FIX_GRAD_STRIDE;
-    bnfloss_spec_init(&fix.spec.s, kind);
+    bnfloss_spec_init(&fix.spec.s, sizeof fix.spec.s, kind);
     in->struct_size = sizeof *in;
     in->pairing = BNFLOSS_PAIRS_ADJACENT;
     in->sequences = FIX_S;

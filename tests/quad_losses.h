@@ -132,7 +132,7 @@ static inline void spec_draw(bnfloss_spec *spec, uint32_t kind, rng *r)
     const bn_loss *loss = bn_loss_of(kind);
     float usual, x;
 
-    bnfloss_spec_init(spec, kind);
+    bnfloss_spec_init(spec, sizeof *spec, kind);
     for (int n = 1; n < BN_NUMBERS; n++) {
         if (n == BN_SFT_WEIGHT || n == BN_LD_ALPHA
             || !bn_takes(loss, (bn_number)n, &usual))

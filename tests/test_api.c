@@ -81,7 +81,7 @@ static void defaults(void)
         uint64_t bytes = 0;
 
         memset(&s, 0xA5, sizeof s);
-        bnfloss_spec_init(&s, kinds[i]);
+        bnfloss_spec_init(&s, sizeof s, kinds[i]);
         CHECK(s.struct_size == sizeof s && s.kind == kinds[i], "kind %d", i);
         CHECK(s.flags == 0 && s.flip_prob == 0 && s.eps == 0
               && s.divisor_value == 1 && s.loss_scale == 1, "kind %d", i);
@@ -153,7 +153,7 @@ static void work_size(void)
     l.struct_size = sizeof l;
     l.rows = 1 << 17;
     l.vocab = 1000;
-    bnfloss_spec_init(&spec, BNFLOSS_DPO);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_DPO);
     CHECK(bnfloss_workspace(&l, &spec, 0, 2, &a) == BNFLOSS_OK
           && a >= (uint64_t)l.rows * 144 && a - (uint64_t)l.rows * 144 < 512,
           "DPO: %g bytes a row", (double)a / (double)l.rows);
@@ -170,7 +170,7 @@ static void work_size(void)
           (double)c);
     CHECK(bnfloss_workspace(NULL, &spec, N, N, &c) == BNFLOSS_OK
           && c >> 40 == 56 + 96, "2^40 rows' loss: %g bytes", (double)c);
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     CHECK(bnfloss_workspace(NULL, &spec, 0, 0, &a) == BNFLOSS_OK && a == 0,
           "nothing needs %d bytes", (int)a);
     CHECK(bnfloss_workspace(NULL, &spec, 100000, 1000, &a) == BNFLOSS_OK
@@ -201,8 +201,8 @@ static void work_formula(void)
 
         if (deferred && (also || !run))
             continue;
-        bnfloss_spec_init(spec, kind);
-        bnfloss_spec_init(spec + 1, BNFLOSS_SFT);
+        bnfloss_spec_init(spec, sizeof *spec, kind);
+        bnfloss_spec_init(spec + 1, sizeof *spec, BNFLOSS_SFT);
         spec[0].flags = deferred ? BNFLOSS_DEFER_SCALE : 0;
         spec[0].also = (uint32_t)also;
         want += also ? 8 * N : 0;
@@ -704,7 +704,7 @@ static double by_hand(uint32_t kind, int64_t N, const int *halvings,
     out.struct_size = sizeof out;
     out.dlogp = dlogp;
     r.struct_size = sizeof r;
-    bnfloss_spec_init(&spec, kind);
+    bnfloss_spec_init(&spec, sizeof spec, kind);
     spec.token_norm = norm;
     spec.divisor = divisor;
     spec.divisor_value = 7;

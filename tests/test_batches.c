@@ -742,7 +742,7 @@ static double slope_error(const single *q, int side, quad truth)
     bnfloss_spec sft;
     float left[2] = { 0, 0 };
 
-    bnfloss_spec_init(&sft, BNFLOSS_SFT);
+    bnfloss_spec_init(&sft, sizeof sft, BNFLOSS_SFT);
     sft.divisor = BNFLOSS_DIV_GIVEN;
     sft.weight = (double)truth;         /* an SFT's dlogp is -weight */
     (void)single_call(q, &sft, side, left);
@@ -1132,7 +1132,7 @@ static void same_by_two_names(rng *r)
         q->divisor = BNFLOSS_DIV_PAIRS;
         q->sft_weight = 0;
         q->also = 1;
-        bnfloss_spec_init(q + 1, BNFLOSS_SFT);
+        bnfloss_spec_init(q + 1, sizeof *q, BNFLOSS_SFT);
         q[1].flags = BNFLOSS_CHOSEN_ONLY;
         q[1].weight = p->sft_weight;
         q[1].loss_scale = p->loss_scale;

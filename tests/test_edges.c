@@ -745,7 +745,7 @@ static void errors_elsewhere(void)
     uint64_t bytes = 77;
     const char *isa = bnfloss_isa();
 
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     layout.struct_size = sizeof layout;
     layout.rows = 1;
     layout.vocab = 5;
@@ -1159,7 +1159,7 @@ static void one_wide_row(int64_t V, const variant *w)
     layout.rows = 1;
     layout.vocab = V;
     result.struct_size = sizeof result;
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     CHECK(bnfloss_run(&layout, &spec, NULL, logits, &y,
                       w->in_place ? logits : grad, NULL, work, sizeof work, 1,
                       &result) == BNFLOSS_OK, "V = %d", (int)V);

@@ -72,7 +72,7 @@ static void defaults(void)
         int at = 0;
 
         memset(&s, 0xA5, sizeof s);
-        bnfloss_spec_init(&s, k);
+        bnfloss_spec_init(&s, sizeof s, k);
         CHECK(s.struct_size == sizeof s && s.kind == k && s.flags == 0
               && s.also == 0 && s.weight == 1 && s.divisor_value == 1
               && s.loss_scale == 1 && s.f_divergence == 0 && s.reserved == 0
@@ -92,6 +92,49 @@ static void defaults(void)
                   (double)want);
         }
     }
+}
+
+/* Where the caller's spec is another version's: not a byte beyond its size. */
+static void defaults_of_a_size(void)
+{
+    bnfloss_spec whole;
+    uint64_t room[sizeof whole / 8 + 4];
+    unsigned char *bytes = (unsigned char *)room;
+    bnfloss_spec *spec = (bnfloss_spec *)(void *)room;
+
+    edge("E266");
+    bnfloss_spec_init(&whole, sizeof whole, BNFLOSS_KTO);
+    for (uint32_t size = 8; size <= sizeof room; size += 8) {
+        size_t same = 4, zero = 0, kept = 0;
+
+        memset(room, 0xA5, sizeof room);
+        CHECK(bnfloss_spec_init(spec, size, BNFLOSS_KTO) == BNFLOSS_OK
+              && spec->struct_size == size, "size %u", size);
+        for (size_t i = 4; i < sizeof room; i++) {
+            same += i < size && i < sizeof whole
+                    && bytes[i] == ((unsigned char *)&whole)[i];
+            zero += i < size && i >= sizeof whole && bytes[i] == 0;
+            kept += i >= size && bytes[i] == 0xA5;
+        }
+        CHECK(same + zero == size && kept == sizeof room - size,
+              "size %u: %zu of it the loss's, %zu zero; %zu kept beyond", size,
+              same, zero, kept);
+    }
+
+    edge("E267");
+    memset(room, 0xA5, sizeof room);
+    CHECK(bnfloss_spec_init(NULL, sizeof whole, BNFLOSS_KTO)
+              == BNFLOSS_E_NULL, "no spec");
+    for (uint32_t size = 0; size < 8; size++)
+        CHECK(bnfloss_spec_init(spec, size, BNFLOSS_KTO) == BNFLOSS_E_STRUCT,
+              "size %u", size);
+    CHECK(bnfloss_spec_init(spec, 4104, BNFLOSS_KTO) == BNFLOSS_E_STRUCT
+          && bnfloss_spec_init(spec, sizeof whole + 1, BNFLOSS_KTO)
+                 == BNFLOSS_E_STRUCT, "sizes of nothing");
+    CHECK(bnfloss_spec_init((bnfloss_spec *)(void *)(bytes + 1), sizeof whole,
+                            BNFLOSS_KTO) == BNFLOSS_E_ALIGN, "not aligned");
+    for (size_t i = 0; i < sizeof room; i++)
+        CHECK(bytes[i] == 0xA5, "byte %zu was written", i);
 }
 
 /* ---- Errors ------------------------------------------------------------- */
@@ -396,7 +439,7 @@ static void larger_specs(void)
 
         memset(&room, 0, sizeof room);
         for (int j = 0; j < 2; j++) {
-            bnfloss_spec_init(&s, j ? BNFLOSS_HINGE : BNFLOSS_DPO);
+            bnfloss_spec_init(&s, sizeof s, j ? BNFLOSS_HINGE : BNFLOSS_DPO);
             s.struct_size = size;
             s.also = j == 0;
             memcpy(room.bytes + (size_t)j * size, &s, sizeof s);
@@ -1380,7 +1423,7 @@ static void value_orpo_alone(void)
     float dlogp[2];
 
     edge("E256");
-    bnfloss_spec_init(&s, BNFLOSS_ORPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_ORPO);
     s.penalty = 0;
     CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, NULL, fam.work,
                        sizeof fam.work, &r) == BNFLOSS_OK && r.loss == 1
@@ -1450,10 +1493,10 @@ static void value_certain(void)
     float dlogp[2];
 
     edge("E260");
-    bnfloss_spec_init(&s, BNFLOSS_ORPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_ORPO);
     CHECK(of_two(&s, -1, 0, dlogp) == HUGE_VAL && dlogp[0] < -1
           && dlogp[1] == HUGE_VALF, "ORPO: dlogp %g", (double)dlogp[1]);
-    bnfloss_spec_init(&s, BNFLOSS_ASFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_ASFT);
     CHECK(of_two(&s, -1, 0, dlogp) == HUGE_VAL && dlogp[0] < 0
           && dlogp[1] == HUGE_VALF, "ASFT: dlogp %g", (double)dlogp[1]);
     s.penalty = 0;
@@ -1471,7 +1514,7 @@ static void value_discopop_far(void)
     float dlogp[2];
 
     edge("E261");
-    bnfloss_spec_init(&s, BNFLOSS_DISCOPOP);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_DISCOPOP);
     for (int i = 0; i < 2; i++) {
         s.tau = 2;
         CHECK(of_two(&s, far[i], -1, dlogp) == HUGE_VAL
@@ -1508,7 +1551,7 @@ static void value_no_soft_label(void)
     in.sequences = 2;
     in.seq_start = start;
     for (int k = 0; k < 2; k++) {
-        bnfloss_spec_init(&s, kinds[k]);
+        bnfloss_spec_init(&s, sizeof s, kinds[k]);
         CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, &o, work,
                            sizeof work, &r) == BNFLOSS_OK && r.loss == 0
               && r.pairs == 0 && r.skipped_pairs == 1 && pair_loss == 0
@@ -1537,7 +1580,7 @@ static void value_next_to_0(void)
         in.seq_start = start;
         in.pairing = BNFLOSS_PAIRS_ADJACENT;
         in.ref_logp = ref;
-        bnfloss_spec_init(&spec, kinds[i]);
+        bnfloss_spec_init(&spec, sizeof spec, kinds[i]);
         spec.beta = 0x1p60f;
         CHECK(bnfloss_loss(&spec, &in, 2, NULL, logp, NULL, NULL, NULL,
                            fam.work, sizeof fam.work, &r) == BNFLOSS_OK,
@@ -2024,6 +2067,7 @@ int main(void)
 {
     names();
     defaults();
+    defaults_of_a_size();
     errors();
     exact_work(0);
     exact_work(1);

@@ -454,7 +454,7 @@ static void mixed(uint32_t kind, uint64_t seed)
 
     seed_now = seed;
     for (int k = 0; k < 3; k++) {
-        bnfloss_spec_init(spec + k, kinds[k]);
+        bnfloss_spec_init(spec + k, sizeof *spec, kinds[k]);
         fam_options(&r, spec + k);
         spec[k].weight = (double)(rng_below(&r, 17) - 8) / 4;
         spec[k].loss_scale = (double)(1 + rng_below(&r, 4));

@@ -88,7 +88,7 @@ static void run(int64_t V, const float *weight, int entropy, int threads,
     out.entropy = entropy ? a->entropy : NULL;
     out.argmax = a->argmax;
     a->result.struct_size = sizeof a->result;
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     if (grad == padded) {
         layout.logits_stride = layout.grad_stride = V + GAP;
         layout.grad_cols = V + ZEROED;

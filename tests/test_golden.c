@@ -266,7 +266,7 @@ static void check_defaults(void)
         bnfloss_spec spec;
 
         memset(&spec, 0xa5, sizeof spec);
-        bnfloss_spec_init(&spec, kind);
+        bnfloss_spec_init(&spec, sizeof spec, kind);
         memcpy(got, &spec, sizeof spec);
         for (size_t k = 0; k < sizeof spec; k += 4)
             CHECK(memcmp(got + k, want + k, 4) == 0,

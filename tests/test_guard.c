@@ -87,7 +87,7 @@ static void place_structs(const shape *s, fix_args *a)
     EMPTY(*a->inputs);
     EMPTY(*a->outputs);
     EMPTY(*a->result);
-    bnfloss_spec_init(a->spec, s->kind);
+    bnfloss_spec_init(a->spec, sizeof *a->spec, s->kind);
     a->layout->logits_type = s->logits_type;
     a->layout->grad_type = s->grad_type;
     a->layout->rows = N;

@@ -368,7 +368,7 @@ static void run_one(batch *b, void *grad)
     bnfloss_status status;
     bnfloss_spec spec;
 
-    bnfloss_spec_init(&spec, b->c->kind);
+    bnfloss_spec_init(&spec, sizeof spec, b->c->kind);
     spec.flags = b->c->flags;
     spec.eps = b->c->eps;
     spec.flip_prob = b->c->flip;
@@ -707,7 +707,7 @@ static void kink(void)
     bnfloss_spec spec;
     rng r = { 12 };
 
-    bnfloss_spec_init(&spec, BNFLOSS_BNF);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_BNF);
     for (int k = 0; k < 200000; k++) {
         const float l = -(float)expl(100 * rng_uniform(&r) - 95);
         const int64_t step = rng_below(&r, 9) - 4;

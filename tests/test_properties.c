@@ -107,7 +107,7 @@ static void make(problem *q, rng *r, uint32_t kind, int64_t rows)
     q->l.rows = rows;
     q->l.vocab = sizes[rng_below(r, sizeof sizes / sizeof *sizes)];
     q->l.flags = BNFLOSS_ENTROPY;
-    bnfloss_spec_init(&q->spec, kind);
+    bnfloss_spec_init(&q->spec, sizeof q->spec, kind);
     q->in.sequences = rows == N ? S : 1;
     for (int s = 0; s <= S; s++)
         q->start[s] = rows == N ? s * 2 : s * rows;
@@ -359,7 +359,7 @@ static void full_target(rng *r)
         p.ref[i] = rng_next(r) & 1 ? -INFINITY : -200;
     p2 = p;
     p2.in.seq_start = p2.start;
-    bnfloss_spec_init(&p2.spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&p2.spec, sizeof p2.spec, BNFLOSS_SFT);
     run(&p, &a);
     run(&p2, &b);
     CHECK(memcmp(a.dlogp, b.dlogp, sizeof a.dlogp) == 0

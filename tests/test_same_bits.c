@@ -209,7 +209,7 @@ static void make_batch(batch *b, int number)
     b->V = pick_vocab(&r, number);
     b->N = b->V > 10000 ? 2 : b->V > 1000 ? 1 + rng_below(&r, 4)
                                           : 1 + rng_below(&r, MAX_N);
-    bnfloss_spec_init(&b->spec, (uint32_t)(1 + number % 3));
+    bnfloss_spec_init(&b->spec, sizeof b->spec, (uint32_t)(1 + number % 3));
     b->layout.struct_size = sizeof b->layout;
     b->inputs.struct_size = sizeof b->inputs;
     b->layout.logits_type = (uint32_t)rng_below(&r, 3);

@@ -61,7 +61,7 @@ static void layouts(const batch *b, bnfloss_layout *l, bnfloss_spec *spec,
     l->logits_stride = b->stride;
     l->grad_stride = b->grad_stride;
     in->row_weight = weight;
-    bnfloss_spec_init(spec, b->loss);
+    bnfloss_spec_init(spec, sizeof *spec, b->loss);
     if (b->loss == BNFLOSS_DPO)
         spec->flags = BNFLOSS_DEFER_SCALE;
     if (b->loss != BNFLOSS_SFT) {

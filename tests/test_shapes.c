@@ -100,7 +100,7 @@ static void shapes(int few, int many)
     int64_t count = 1;
 
     EMPTY(l);
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     for (int i = 0; i < 7; i++)
         count *= few;
     for (int64_t n = 0; n < count; n++) {
@@ -203,7 +203,7 @@ static void places(void)
     bnfloss_spec spec;
 
     EMPTY(l);
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     l.vocab = 2;
     for (int n = 0; n < 9 * 2 * 2 * 3; n++) {
         l.logits_type = (uint32_t)(n % 3);

@@ -51,7 +51,7 @@ static void make_problem(problem *p, int64_t V, uint32_t kind, uint32_t type)
     p->layout.flags = BNFLOSS_ENTROPY;
     p->layout.rows = N;
     p->layout.vocab = V;
-    bnfloss_spec_init(&p->spec, kind);
+    bnfloss_spec_init(&p->spec, sizeof p->spec, kind);
     p->inputs.struct_size = sizeof p->inputs;
     p->inputs.pairing = BNFLOSS_PAIRS_ADJACENT;
     p->inputs.sequences = 2;

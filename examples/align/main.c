@@ -89,7 +89,7 @@ static void train_reference(struct run *run)
     struct progress bar;
     bnfloss_spec spec;
     bnfloss_result r = {0};
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     progress_start(&bar, "reference", run->width, "perplexity", o->steps_ref);
     for (int step = 0; step < o->steps_ref; step++) {
         double start = seconds_now();
@@ -180,7 +180,7 @@ static void align(struct run *run, const struct method *method,
     bnfloss_spec spec;
     bnfloss_result r = {0};
     struct progress bar;
-    bnfloss_spec_init(&spec, method->kind);
+    bnfloss_spec_init(&spec, sizeof spec, method->kind);
     *c = (struct curve){.name = method->title, .color = method->color,
                         .lr = method->lr, .beta = method->beta};
     if (method->beta > 0) spec.beta = (float)method->beta;

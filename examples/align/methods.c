@@ -56,7 +56,7 @@ static void fill(struct method *m, uint32_t kind)
 {
     const struct own *its = own_of(kind);
     bnfloss_spec spec;
-    bnfloss_spec_init(&spec, kind);
+    bnfloss_spec_init(&spec, sizeof spec, kind);
     *m = (struct method){.kind = kind, .lr = its->lr > 0 ? its->lr : LR};
     if (spec.beta > 0) m->beta = its->beta > 0 ? its->beta : BETA;
     snprintf(m->name, sizeof m->name, "%s", bnfloss_kind_name(kind));

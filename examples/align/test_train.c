@@ -100,11 +100,11 @@ static void test_kto(void)
     mismatched_ratios(&t, ratio);
     for (int s = 0; s < SEQUENCES; s++)
         expect(ratio[s] == 0, "ratio of the reference", "");
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     for (int i = 1; i <= 5; i++) train_step(&t, &spec, 1e-3, "SFT", i, &r);
     mismatched_ratios(&t, ratio);
     for (int s = 0; s < SEQUENCES; s++) sum += ratio[s];
-    bnfloss_spec_init(&spec, BNFLOSS_KTO);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_KTO);
     train_step(&t, &spec, 1e-3, "KTO", 1, &r);
     expect(sum > 0.1, "kl is above 0", "");
     expect(fabs(r.kl - sum / SEQUENCES) < 1e-12 * sum, "kl", "");
@@ -112,10 +112,10 @@ static void test_kto(void)
     /* The library's own sum, of the same rows. */
     struct trainer u = start();
     struct batch *keep = u.batch;
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     for (int i = 1; i <= 5; i++) train_step(&u, &spec, 1e-3, "SFT", i, &r);
     u.batch = u.mismatched;
-    bnfloss_spec_init(&spec, BNFLOSS_DPO);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_DPO);
     spec.flags = BNFLOSS_REFERENCE_FREE;
     train_step(&u, &spec, 1e-3, "DPO", 1, &r);
     double after = r.logps_chosen + r.logps_rejected;
@@ -135,7 +135,7 @@ static void test_bco(void)
     struct trainer t = start();
     bnfloss_result r = {0};
     bnfloss_spec spec;
-    bnfloss_spec_init(&spec, BNFLOSS_BCO);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_BCO);
     train_step(&t, &spec, 1e-3, "BCO", 1, &r);
     expect(r.shift_count == SEQUENCES && fabs(r.shift) < 1e-6, "shift", "1");
     train_step(&t, &spec, 1e-3, "BCO", 2, &r);
@@ -152,7 +152,7 @@ static void test_method(const struct method *m)
     struct trainer t = start();
     bnfloss_result first = {0}, r;
     bnfloss_spec spec;
-    bnfloss_spec_init(&spec, m->kind);
+    bnfloss_spec_init(&spec, sizeof spec, m->kind);
     expect((m->beta > 0) == (spec.beta > 0), "beta", m->name);
     if (m->beta > 0) spec.beta = (float)m->beta;
     train_step(&t, &spec, m->lr, m->title, 1, &first);

@@ -136,7 +136,7 @@ static bnfloss_status bn_check_spec(const bnfloss_spec *from, bnfloss_spec *p)
 
     memset(&given, 0, sizeof given);
     BN_TRY(bn_read_struct(&given, sizeof given, from));
-    bnfloss_spec_init(p, given.kind);       /* its defaults, and over them */
+    bn_spec_defaults(p, given.kind);        /* the loss's, and over them */
     (void)bn_read_struct(p, sizeof *p, from);
     loss = bn_loss_of(p->kind);
     if (p->reserved)

@@ -34,11 +34,11 @@ const char *bnfloss_status_string(bnfloss_status status)
     case BNFLOSS_E_OVERLAP:  return "an output overlaps another buffer";
     case BNFLOSS_E_LABEL:    return "a label is not below the vocabulary";
     case BNFLOSS_E_WEIGHT:   return "a row weight is NaN or infinite";
-    case BNFLOSS_E_REF_LOGP: return "a reference log-probability is above 0, "
-                                    "or NaN";
-    case BNFLOSS_E_LOGP:     return "a log-probability is above 0";
-    case BNFLOSS_E_SEQ:      return "seq_start does not rise from 0 to the "
-                                    "number of rows";
+    case BNFLOSS_E_REF_LOGP: return "a reference log-probability is above "
+                                    "2^-6, or NaN";
+    case BNFLOSS_E_LOGP:     return "a log-probability is above 2^-6";
+    case BNFLOSS_E_SEQ:      return "seq_start does not go from 0 to the "
+                                    "number of rows, or steps back";
     case BNFLOSS_E_SIDE:     return "a side is not +1 or -1, or contradicts "
                                     "the pairing";
     case BNFLOSS_E_PAIRING:  return "pairs are needed, or the number of "
@@ -74,7 +74,8 @@ const char *bnfloss_kind_name(uint32_t kind)
     return loss ? loss->name : NULL;
 }
 
-void bnfloss_spec_init(bnfloss_spec *spec, uint32_t kind)
+/* All fields, whatever the kind. */
+static void bn_spec_defaults(bnfloss_spec *spec, uint32_t kind)
 {
     const bn_loss *loss = bn_loss_of(kind);
     float value;
@@ -94,4 +95,23 @@ void bnfloss_spec_init(bnfloss_spec *spec, uint32_t kind)
     for (int n = 1; n < BN_NUMBERS; n++)
         if (bn_takes(loss, (bn_number)n, &value))
             memcpy((char *)spec + bn_ranges[n].at, &value, sizeof value);
+}
+
+bnfloss_status bnfloss_spec_init(bnfloss_spec *spec, uint32_t struct_size,
+                                 uint32_t kind)
+{
+    bnfloss_spec known;
+
+    if (!spec)
+        return BNFLOSS_E_NULL;
+    if ((uintptr_t)spec % BN_ALIGN_STRUCT)
+        return BNFLOSS_E_ALIGN;
+    if (!bn_is_size(struct_size))
+        return BNFLOSS_E_STRUCT;
+    bn_spec_defaults(&known, kind);
+    known.struct_size = struct_size;
+    memset(spec, 0, struct_size);
+    memcpy(spec, &known,
+           struct_size < sizeof known ? struct_size : sizeof known);
+    return BNFLOSS_OK;
 }

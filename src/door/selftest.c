@@ -175,7 +175,7 @@ static void bn_self_loss(bn_self *t, uint32_t kind)
     in.soft_label = traits & BN_SOFT ? soft : NULL;
     in.distance = traits & BN_DISTANCE ? distance : NULL;
     in.pair_weight = traits & BN_CERTAINTY ? certain : NULL;
-    bnfloss_spec_init(&spec, kind);
+    bnfloss_spec_init(&spec, sizeof spec, kind);
     bn_self_add(t, bnfloss_loss(&spec, &in, 8, NULL, logp, NULL, dlogp, NULL,
                                 work, sizeof work, &r));
     bn_self_add_double(t, r.loss);

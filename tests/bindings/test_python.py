@@ -111,7 +111,7 @@ def check_bnf(lib, V, stride, make):
                    ref_logp=refs)
     outputs = sized(Outputs, dlogp=dlogp)
     spec, size, result = Spec(), c.c_uint64(), sized(Result)
-    lib.bnfloss_spec_init(c.byref(spec), BNF)
+    lib.bnfloss_spec_init(c.byref(spec), c.sizeof(spec), BNF)
     status = lib.bnfloss_workspace(c.byref(layout), c.byref(spec), 0, S,
                                    c.byref(size))
     check(status == 0, "workspace: %d" % status)
@@ -170,7 +170,7 @@ def check_by_logp(lib, name, pairing, formula, **given):
                    seq_start=(c.c_int64 * (S + 1))(*start),
                    side=(c.c_int8 * S)(*side), ref_logp=ref, **given)
     spec, size, result = Spec(), c.c_uint64(), sized(Result)
-    lib.bnfloss_spec_init(c.byref(spec),
+    lib.bnfloss_spec_init(c.byref(spec), c.sizeof(spec),
                           lib.bnfloss_kind_from_name(name.encode()))
     lib.bnfloss_workspace(None, c.byref(spec), N, S, c.byref(size))
     status = lib.bnfloss_loss(
@@ -226,8 +226,7 @@ lib = c.CDLL(sys.argv[1])
 lib.bnfloss_version.restype = c.c_char_p
 lib.bnfloss_selftest.argtypes = [c.POINTER(c.c_char_p)]
 lib.bnfloss_status_string.restype = c.c_char_p
-lib.bnfloss_spec_init.argtypes = [c.c_void_p, c.c_uint32]
-lib.bnfloss_spec_init.restype = None
+lib.bnfloss_spec_init.argtypes = [c.c_void_p, c.c_uint32, c.c_uint32]
 lib.bnfloss_workspace.argtypes = [c.c_void_p] * 2 + [c.c_int64] * 2 + [
     c.c_void_p]
 lib.bnfloss_run.argtypes = [c.c_void_p] * 8 + [c.c_uint64, c.c_int32,

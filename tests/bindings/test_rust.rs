@@ -130,7 +130,7 @@ extern "C" {
     fn bnfloss_status_string(status: u32) -> *const c_char;
     fn bnfloss_kind_from_name(name: *const c_char) -> u32;
     fn bnfloss_kind_name(kind: u32) -> *const c_char;
-    fn bnfloss_spec_init(spec: *mut Spec, kind: u32);
+    fn bnfloss_spec_init(spec: *mut Spec, size: u32, kind: u32) -> i32;
     fn bnfloss_workspace(
         layout: *const Layout,
         spec: *const Spec,
@@ -225,7 +225,8 @@ fn main() {
     result.struct_size = size_of::<Outcome>() as u32;
 
     let mut bytes = 0u64;
-    unsafe { bnfloss_spec_init(&mut spec, BNF) };
+    let spec_size = size_of::<Spec>() as u32;
+    assert_eq!(unsafe { bnfloss_spec_init(&mut spec, spec_size, BNF) }, 0);
     assert_eq!(spec.struct_size as usize, size_of::<Spec>());
     assert_eq!((spec.divisor_value, spec.loss_scale), (1.0, 1.0));
     assert_eq!((spec.weight, spec.also, spec.reserved), (1.0, 0, 0));
@@ -236,7 +237,7 @@ fn main() {
     assert_eq!(text(unsafe { bnfloss_kind_name(32) }), "kto");
     assert!(unsafe { bnfloss_kind_name(36) }.is_null());
     let mut kto: Spec = unsafe { std::mem::zeroed() };
-    unsafe { bnfloss_spec_init(&mut kto, 32) };
+    assert_eq!(unsafe { bnfloss_spec_init(&mut kto, spec_size, 32) }, 0);
     assert_eq!((kto.numbers[0], kto.numbers[10], kto.numbers[11]),
         (0.1, 1.0, 1.0)); // beta, both weights
     let status =

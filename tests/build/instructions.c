@@ -73,7 +73,7 @@ static int fused(uint32_t type, uint32_t flags, float smoothing)
     bnfloss_result result = { .struct_size = sizeof result };
     bnfloss_spec spec;
 
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     return bnfloss_run(&l, &spec, &inputs, z, labels, z, NULL, work,
                        sizeof work, 1, &result) != BNFLOSS_OK;
 }

@@ -159,7 +159,7 @@ static inline void make_specs(bytes *b, call *c)
     for (int i = 0; i < c->specs; i++) {
         bnfloss_spec *s = c->spec + i;
 
-        bnfloss_spec_init(s, 1 + take(b) % KINDS);
+        bnfloss_spec_init(s, sizeof *s, 1 + take(b) % KINDS);
         for (int n = (int)below(b, 6); n > 0; n--)
             spec_option(b, s, c->tame);
         if (c->specs > 1)

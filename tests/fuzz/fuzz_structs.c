@@ -100,7 +100,7 @@ static void make_layout(bytes *b, doors *d)
 static void make_spec(bytes *b, doors *d)
 {
     memset(&d->spec, 0, sizeof d->spec);
-    bnfloss_spec_init(&d->spec.s, take(b) % 38);
+    bnfloss_spec_init(&d->spec.s, sizeof d->spec.s, take(b) % 38);
     scribble(b, d->spec.b, sizeof d->spec.s, 4);
     if (d->spec.s.also > 0 && d->spec.s.also < 16)
         d->spec.s.also = 0;             /* there is only this one */

@@ -356,8 +356,8 @@ static bnfloss_status two(uint32_t first, uint32_t second, float smoothing)
     bnfloss_result r = result_of();
     bnfloss_spec s[2];
 
-    bnfloss_spec_init(s, first);
-    bnfloss_spec_init(s + 1, second);
+    bnfloss_spec_init(s, sizeof *s, first);
+    bnfloss_spec_init(s + 1, sizeof *s, second);
     s[0].also = 1;
     l.label_smoothing = smoothing;
     return bnfloss_run(&l, s, &in, logits, labels, NULL, NULL, work,
@@ -374,13 +374,13 @@ static void several_specs(void)
     CHECK(two(dpo, sft, 0) == BNFLOSS_OK, "DPO and SFT");
     CHECK(two(dpo, sft, 0.5f) == BNFLOSS_E_OPTION, "smoothing, DPO first");
     CHECK(two(sft, dpo, 0.5f) == BNFLOSS_E_OPTION, "smoothing, SFT first");
-    bnfloss_spec_init(&s, BNFLOSS_BMC);         /* two factors for one row */
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_BMC);   /* two factors for a row */
     s.flags |= BNFLOSS_DEFER_SCALE;
     CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_OK, "deferred");
     s.sft_weight = 1;
     CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_E_OPTION,
           "deferred BMC with a likelihood term");
-    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_DPO);
     s.flags |= BNFLOSS_DEFER_SCALE;
     s.sft_weight = 1;
     CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_OK,
@@ -407,7 +407,7 @@ static bnfloss_status one_pair(uint32_t kind, const bnfloss_inputs *more,
     in.sequences = 2;
     in.seq_start = start;
     in.ref_logp = ref;
-    bnfloss_spec_init(&s, kind);
+    bnfloss_spec_init(&s, sizeof s, kind);
     return bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, o, work,
                         sizeof work, &r);
 }
@@ -485,7 +485,7 @@ static void plain_calls(void)
     float dlogp[2];
 
     EMPTY(in);
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     CHECK(bnfloss_loss(&s, NULL, INT64_C(1) << 40, NULL, NULL, NULL, NULL,
                        NULL, work, sizeof work, &r) == BNFLOSS_E_NULL, "2^40");
     in.sequences = 1;
@@ -493,7 +493,7 @@ static void plain_calls(void)
     CHECK(bnfloss_loss(&s, &in, 2, NULL, logp, NULL, dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_OK && r.loss == 1.5,
           "one sequence: %g", r.loss);
-    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_BNF);
     in.sequences = 2;
     in.seq_start = start;
     in.side = side;
@@ -539,7 +539,7 @@ static void nothing_asked(void)
     in.pairing = BNFLOSS_PAIRS_ADJACENT;
     in.sequences = 2;
     in.seq_start = start;
-    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_DPO);
     s.flags = BNFLOSS_WPO;
     CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, NULL, NULL, work,
                        sizeof work, &r) == BNFLOSS_OK, "WPO of no rows");
@@ -745,7 +745,7 @@ static void nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
     in.seq_start = start;
     in.ref_logp = ref;
     in.log_square = flags & BNFLOSS_WPO ? square : NULL;
-    bnfloss_spec_init(&s, kind);
+    bnfloss_spec_init(&s, sizeof s, kind);
     s.flags = flags;
     logp[2 * a] = logp[2 * b] = (float)NAN;
     CHECK(bnfloss_loss(&s, &in, 8, NULL, logp, NULL, dlogp, NULL, work,
@@ -789,7 +789,7 @@ static void kink(uint32_t kind, float margin)
     bnfloss_spec s;
     float dlogp[2];
 
-    bnfloss_spec_init(&s, kind);
+    bnfloss_spec_init(&s, sizeof s, kind);
     s.sft_weight = 0;
     if (kind == BNFLOSS_HINGE)
         s.beta = 1;
@@ -809,8 +809,8 @@ static void no_penalty(float chosen, float penalty)
     float a[2], b[2];
     double plain, loss;
 
-    bnfloss_spec_init(&dpo, BNFLOSS_DPO);
-    bnfloss_spec_init(&dpop, BNFLOSS_DPOP);
+    bnfloss_spec_init(&dpo, sizeof dpo, BNFLOSS_DPO);
+    bnfloss_spec_init(&dpop, sizeof dpop, BNFLOSS_DPOP);
     dpop.penalty = penalty;
     plain = of_pair(&dpo, chosen, -1, a);
     loss = of_pair(&dpop, chosen, -1, b);
@@ -847,7 +847,7 @@ static void as_sure(const char *isa)
         in.seq_start = start;
         in.side = &side;
         in.ref_logp = at[k];
-        bnfloss_spec_init(&s, BNFLOSS_BNF);
+        bnfloss_spec_init(&s, sizeof s, BNFLOSS_BNF);
         CHECK(bnfloss_forward(&l, at[k] + 1, &y, 0, 1, state, NULL, NULL)
               == BNFLOSS_OK && bnfloss_loss(&s, &in, 1, state, NULL, NULL,
                                             &dlogp, NULL, work, sizeof work,
@@ -877,7 +877,7 @@ static void sideless(void)
     o.seq_loss = seq_loss;
     in.sequences = S;
     in.seq_start = start;
-    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_BNF);
     CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, &o, work,
                        sizeof work, &r) == BNFLOSS_OK, "no rows, no sides");
     CHECK(r.loss == 0 && r.tokens == 0 && dlogp == 7, "loss %g, dlogp %g",
@@ -1105,7 +1105,7 @@ static void large_run(const char *isa)
     EMPTY(in);
     EMPTY(result);
     in.row_weight = weight;
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     CHECK(bnfloss_workspace(&l, &spec, 1, 0, &size) == BNFLOSS_OK, "%s", isa);
     room = malloc((size_t)size);
     if (!CHECK(z && g && weight && y && room, "64 MiB of memory"))
@@ -1149,7 +1149,7 @@ static void few_rows(const char *isa, int64_t vocab)
         return;
     for (int64_t j = 0; j < 2 * vocab; j++)
         z[j] = (float)(rng_below(&r, 513) - 256) / 64;
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     CHECK(bnfloss_run(&l, &s, NULL, z, y, one, NULL, work, sizeof work, 1, &a)
           == BNFLOSS_OK && bnfloss_run(&l, &s, NULL, z, y, many, NULL, work,
                                        sizeof work, 4, &b) == BNFLOSS_OK
@@ -1187,7 +1187,7 @@ static void empty_pair(void)
     in.sequences = 6;
     in.seq_start = start;
     in.ref_logp = ref;
-    bnfloss_spec_init(&s, BNFLOSS_AOT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_AOT);
     CHECK(bnfloss_loss(&s, &in, 4, NULL, logp, NULL, dlogp, &o, work,
                        sizeof work, &r) == BNFLOSS_OK, "three pairs");
     CHECK(pair_loss[0] == 0 && fabs(pair_loss[1] + pair_loss[2] - 2 * r.loss)
@@ -1209,7 +1209,7 @@ static void no_shift(void)
     in.sequences = 1;
     in.seq_start = start;
     in.side = &side;
-    bnfloss_spec_init(&s, BNFLOSS_BCO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_BCO);
     CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_OK, "no rows");
     CHECK(r.shift == 0 && r.shift_count == 0 && r.loss == 0,
@@ -1229,7 +1229,7 @@ static void entropy_taken(const char *isa, int64_t vocab)
         bnfloss_spec s;
 
         make(10);
-        bnfloss_spec_init(&s, BNFLOSS_SFT);
+        bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
         CHECK(bnfloss_run(&l, &s, NULL, logits, vocab > 1 ? labels : none,
                           NULL, NULL, work, sizeof work, 1, &r)
               == BNFLOSS_OK, "%s", isa);
@@ -1256,7 +1256,7 @@ static void certain(float eps, float rest)
     in.seq_start = start;
     in.side = &side;
     in.ref_logp = &ref;
-    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_BNF);
     s.eps = eps;
     CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, &rest, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_OK, "eps %g", (double)eps);
@@ -1307,7 +1307,7 @@ static void neighbours(void)
     in.sequences = ROWS;
     in.seq_start = b.start;
     in.ref_logp = in.row_weight = b.weight;
-    bnfloss_spec_init(&s, BNFLOSS_BNF);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_BNF);
     CHECK(bnfloss_run(&l, &s, &in, logits, labels, b.grad, &o, work,
                       sizeof work, 1, &r) == BNFLOSS_OK, "neighbours");
     CHECK(bnfloss_forward(&l, logits, labels, 0, ROWS, state, NULL, NULL)
@@ -1332,9 +1332,9 @@ static void least_and_most(void)
     float dlogp = 7;
 
     EMPTY(in);
-    bnfloss_spec_init(&pairs, BNFLOSS_DPO);
-    bnfloss_spec_init(&bnf, BNFLOSS_BNF);
-    bnfloss_spec_init(&sft, BNFLOSS_SFT);
+    bnfloss_spec_init(&pairs, sizeof pairs, BNFLOSS_DPO);
+    bnfloss_spec_init(&bnf, sizeof bnf, BNFLOSS_BNF);
+    bnfloss_spec_init(&sft, sizeof sft, BNFLOSS_SFT);
     in.ref_logp = &ref;
     in.side = &side;
     CHECK(bnfloss_loss(&bnf, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
@@ -1500,15 +1500,15 @@ static void metrics_of_two(void)
     bnfloss_spec s[2];
 
     make(13);
-    bnfloss_spec_init(s, BNFLOSS_SFT);
-    bnfloss_spec_init(s + 1, BNFLOSS_DPO);
+    bnfloss_spec_init(s, sizeof *s, BNFLOSS_SFT);
+    bnfloss_spec_init(s + 1, sizeof *s, BNFLOSS_DPO);
     s[0].flags = BNFLOSS_CHOSEN_ONLY;
     s[0].also = 1;
     logits[8 * V] = (float)NAN;             /* of the rejected sequence */
     CHECK(bnfloss_run(&l, s, &in, logits, labels, NULL, NULL, work,
                       sizeof work, 1, &r) == BNFLOSS_OK && r.nan_rows == 1,
           "%d NaN rows", (int)r.nan_rows);
-    bnfloss_spec_init(s + 1, BNFLOSS_SFT);
+    bnfloss_spec_init(s + 1, sizeof *s, BNFLOSS_SFT);
     in.pairing = BNFLOSS_PAIRS_NONE;
     in.side = (const int8_t[]){ -1, -1 };   /* none for the first to take */
     in.ref_logp = NULL;
@@ -1549,7 +1549,7 @@ static void later_rows(void)
           == BNFLOSS_OK, "over those of other rows");
     CHECK(bnfloss_forward(&l, z, labels, FROM, ROWS, state, &o, NULL)
           == BNFLOSS_OK, "outputs that touch");
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     l.flags = 0;
     l.grad_stride = STRIDE;
     CHECK(bnfloss_backward(&l, z, labels, FROM, ROWS, at, out, z, NULL)
@@ -1588,7 +1588,7 @@ static void one_row(void)
     in.seq_start = start;
     in.ref_logp = &ref;
     in.ref_logp = NULL;
-    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_DPO);
     CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_E_NULL, "no reference");
     in.ref_logp = &ref;
@@ -1600,14 +1600,14 @@ static void one_row(void)
     s.flags = BNFLOSS_WPO;
     CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_E_NULL, "no square");
-    bnfloss_spec_init(&s, BNFLOSS_IREPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_IREPO);
     CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_E_NULL, "no soft label");
     in.seq_start = (const int64_t[]){ 0, 0, 0 };
     CHECK(bnfloss_loss(&s, &in, 0, NULL, NULL, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_OK, "no rows to label");
     in.seq_start = start;
-    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_DPO);
     s.flags = BNFLOSS_DEFER_SCALE;
     CHECK(bnfloss_run(&l, &s, &in, logits, labels, other, NULL, work,
                       sizeof work, 1, &r) == BNFLOSS_E_NULL, "no row_scale");
@@ -1620,7 +1620,7 @@ static void one_row(void)
                        sizeof work, &r) == BNFLOSS_OK, "the least square");
     EMPTY(in);
     in.sequences = 2;
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     CHECK(bnfloss_loss(&s, &in, 1, NULL, &logp, NULL, &dlogp, NULL, work,
                        sizeof work, &r) == BNFLOSS_E_NULL,
           "two sequences that begin nowhere");
@@ -1702,7 +1702,7 @@ static void round_factors(const char *isa, int n)
     float weight = (float)(n / 64.0 / 0x1.d6b62955437abp-1);   /* the table's */
 
     EMPTY(in);
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     in.row_weight = &weight;
     weight = nextafterf(weight, 0);
     weight = nextafterf(weight, 0);
@@ -1828,7 +1828,7 @@ static void wide_unread(const char *isa)
 
     if (!CHECK(z != (float *)MAP_FAILED && grad, "no memory"))
         return;
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     CHECK(mprotect(z, row, PROT_NONE) == 0, "mprotect");
     CHECK(bnfloss_run(&l, &s, NULL, z, y, grad, NULL, work, sizeof work, 4,
                       &r) == BNFLOSS_OK && r.tokens == 1, "%s", isa);
@@ -1857,7 +1857,7 @@ static void few_ignored(const char *isa)
     for (int j = 0; j < (ROWS + 1) * WIDE; j++)
         grad[j] = 7;
     memcpy(grad, z, ROWS * row);
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     CHECK(bnfloss_run(&l, &s, NULL, grad, y, grad, NULL, work, sizeof work, 4,
                       &r) == BNFLOSS_OK && isfinite(r.loss), "%s", isa);
     for (int j = 0; j < (ROWS + 1) * WIDE; j++) {
@@ -1955,7 +1955,7 @@ static void few_coupled(const char *isa)
     in.sequences = 2;
     in.seq_start = start;
     in.ref_logp = ref;
-    bnfloss_spec_init(&s, BNFLOSS_DPO);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_DPO);
     memset(work, 0, sizeof work);           /* a state that would be written */
     CHECK(bnfloss_run(&l, &s, &in, z, y, grad, NULL, work, sizeof work, 4, &r)
           == BNFLOSS_OK
@@ -1990,7 +1990,7 @@ static void padded_row(const char *isa)
     }
     l.grad_cols = COLS;
     l.grad_stride = ALL;
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     CHECK(bnfloss_run(&l, &s, NULL, z, &y, grad, NULL, work, sizeof work, 4,
                       &r) == BNFLOSS_OK, "%s", isa);
     for (int j = WIDE; j < ALL; j++)
@@ -2011,7 +2011,7 @@ static void after_fork(void)
     int status = -1;
     pid_t child;
 
-    bnfloss_spec_init(&s, BNFLOSS_SFT);
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
     CHECK(bnfloss_run(&l, &s, NULL, logits, labels, NULL, NULL, work,
                       sizeof work, 4, &a) == BNFLOSS_OK, "the parent");
     fflush(stdout);

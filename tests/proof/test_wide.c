@@ -76,7 +76,7 @@ static void call(uint32_t kind, const float *z, float *g, int64_t apart,
     l.rows = N;
     l.vocab = V;
     l.logits_stride = l.grad_stride = apart;
-    bnfloss_spec_init(&s, kind);
+    bnfloss_spec_init(&s, sizeof s, kind);
     in.pairing = BNFLOSS_PAIRS_ADJACENT;
     in.sequences = 2;
     in.seq_start = start;

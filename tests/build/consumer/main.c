@@ -16,7 +16,7 @@ int main(void)
     bnfloss_spec spec;
     bnfloss_status status;
 
-    bnfloss_spec_init(&spec, BNFLOSS_SFT);
+    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
     status = bnfloss_workspace(&layout, &spec, 0, 0, &bytes);
     if (status == BNFLOSS_OK && bytes <= sizeof work)
         status = bnfloss_run(&layout, &spec, NULL, logits, &label, logits,
