@@ -1726,12 +1726,15 @@ static void round_factors(const char *isa, int n)
 
 /* A row's first logits lead it in turn, one in each block: what has been summed
  * so far moves over to the next, in double, up to rounding; and has the same
- * bits on every ISA where the order of a sum shows. */
-static void overtaken(const char *isa, float scale, int spread)
+ * bits on every ISA where the order of a sum shows. `level` is added to all:
+ * they may climb from where logits are counted from a leader to where they are
+ * counted from 0. */
+static void overtaken(const char *isa, float scale, int spread, float level)
 {
     enum { BLOCK = 2048, WIDE = 5 * BLOCK };
     static float z[WIDE];
-    static bnfloss_row first[2];
+    static bnfloss_row first[2][3];
+    bnfloss_row *same = &first[spread][level < 0 ? 2 : level > 0];
     bnfloss_layout l = layout_of(1, WIDE, BNFLOSS_ENTROPY | BNFLOSS_MEAN);
     const int32_t y = WIDE - 7;
     const int leader = spread ? 0 : WIDE - BLOCK;
@@ -1744,7 +1747,8 @@ static void overtaken(const char *isa, float scale, int spread)
         const double u = rng_normal(&r);
 
         z[j] = (float)(spread ? -fabs(ldexp(u, j % 41 - 30))
-                              : (j % BLOCK ? u : 5) + 2.0 * (j / BLOCK));
+                              : (j % BLOCK ? u : 5) + 2.0 * (j / BLOCK))
+               + level;
     }
     if (spread)
         z[0] = 0;
@@ -1768,13 +1772,13 @@ static void overtaken(const char *isa, float scale, int spread)
           "not %g", isa, (double)scale, (int)x.leader_id, x.sum, sum, x.dot,
           dot, x.shift, shift);
     if (scale == 1 && strcmp(isa, "scalar") == 0)
-        first[spread] = x;
+        *same = x;
     else if (scale == 1)
-        CHECK(memcmp(first + spread, &x, sizeof x) == 0,
+        CHECK(memcmp(same, &x, sizeof x) == 0,
               "%s: other bits than plain C's", isa);
 }
 
-/* A label whose scaled logit is the least that rounds to -infinity. */
+/* A scaled logit that is the least to round to an infinity. */
 static void label_at_the_limit(const char *isa)
 {
     bnfloss_layout l = layout_of(1, V, 0);
@@ -1790,6 +1794,18 @@ static void label_at_the_limit(const char *isa)
     CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
           && state[0].label > -3.4028236e38, "%s: label %g", isa,
           state[0].label);
+    for (int j = 1; j <= y; j++) {      /* another leads; the label */
+        z[y] = 0;
+        z[j] = 18631 * 0x1p103f;
+        CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL)
+              == BNFLOSS_OK && state[0].flags & BNFLOSS_ROW_NAN,
+              "%s: %d at the upper limit", isa, j);
+        z[j] = nextafterf(z[j], 0);
+        CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL)
+              == BNFLOSS_OK && !(state[0].flags & BNFLOSS_ROW_NAN),
+              "%s: %d below the upper limit", isa, j);
+        z[j] = 0;
+    }
 }
 
 /* The least normal number is a gradient of label and leader. */
@@ -2067,9 +2083,11 @@ int main(void)
         masked_then_far(isa, 70000);
         least_gradient(isa);
         label_at_the_limit(isa);
-        overtaken(isa, 1, 0);
-        overtaken(isa, 0.75f, 0);
-        overtaken(isa, 1, 1);
+        overtaken(isa, 1, 0, 0);
+        overtaken(isa, 0.75f, 0, 0);
+        overtaken(isa, 1, 1, 0);
+        overtaken(isa, 1, 0, -65542);
+        overtaken(isa, 1, 0, 65530);
 #ifdef HAVE_FORK
         wide_unread(isa);
 #endif
