@@ -1778,6 +1778,26 @@ static void overtaken(const char *isa, float scale, int spread, float level)
               "%s: other bits than plain C's", isa);
 }
 
+/* The largest logit is found wherever it is: next to the label, in whose group
+ * that is left out, and in a group that is not whole. */
+static void leader_anywhere(const char *isa)
+{
+    enum { WIDE = 1100 };
+    static float z[WIDE];
+    const bnfloss_layout l = layout_of(1, WIDE, 0);
+
+    for (int32_t at = 0; at < WIDE; at++) {
+        const int32_t y = at ? at - 1 : 1;
+
+        z[at] = 3;
+        CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+              && state[0].leader_id == at
+              && !(state[0].flags & BNFLOSS_ROW_NAN), "%s: %d, not %d", isa,
+              (int)state[0].leader_id, (int)at);
+        z[at] = 0;
+    }
+}
+
 /* A scaled logit that is the least to round to an infinity. */
 static void label_at_the_limit(const char *isa)
 {
@@ -1805,6 +1825,93 @@ static void label_at_the_limit(const char *isa)
               == BNFLOSS_OK && !(state[0].flags & BNFLOSS_ROW_NAN),
               "%s: %d below the upper limit", isa, j);
         z[j] = 0;
+    }
+}
+
+static uint32_t bits32(float x)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* What is added to a NaN, or is the difference of infinities, is written as the
+ * NaN of all; label and leader, which stand alone, too. */
+static void nan_accumulated(const char *isa)
+{
+    enum { WIDE = 100 };
+    static const uint32_t was[] = { 0xFFC12345, 0x7FF00001 };
+    const float inf = (float)INFINITY, large = 3e38f, one = 1;
+    bnfloss_layout l = layout_of(1, WIDE, BNFLOSS_ACCUMULATE);
+    const int32_t y = 3;
+    float z[WIDE] = { 0 }, grad[WIDE];
+
+    z[70] = 1;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK,
+          "%s", isa);
+    for (size_t k = 0; k < sizeof was / sizeof *was; k++) {
+        for (int j = 0; j < WIDE; j++)
+            memcpy(grad + j, was + k, sizeof *was);
+        CHECK(bnfloss_backward(&l, z, &y, 0, 1, state, &one, grad, NULL)
+              == BNFLOSS_OK, "%s", isa);
+        for (int j = 0; j < WIDE; j++)
+            CHECK(bits32(grad[j]) == 0x7FC00000, "%s: %x at %d", isa,
+                  bits32(grad[j]), j);
+    }
+    l.logit_scale = 64;
+    z[70] = 0.01f;
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK,
+          "%s", isa);
+    for (int j = 0; j < WIDE; j++)
+        grad[j] = j == y ? -inf : inf;
+    CHECK(bnfloss_backward(&l, z, &y, 0, 1, state, &large, grad, NULL)
+          == BNFLOSS_OK, "%s", isa);
+    CHECK(bits32(grad[y]) == 0x7FC00000 && bits32(grad[70]) == 0x7FC00000,
+          "%s: label %x, leader %x", isa, bits32(grad[y]), bits32(grad[70]));
+}
+
+/* Kept exponentials next to and exactly at the least that counts, 2^-123: the
+ * stages' gradients, bit for bit, whether a float has room for the factor or
+ * not. */
+static void least_kept(const char *isa)
+{
+    enum { WIDE = 1024 };
+    static float z[WIDE], staged[WIDE];
+    const bnfloss_layout l = layout_of(1, WIDE, 0);
+    const int32_t y = 7;
+    bnfloss_spec s;
+
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
+    for (int k = 0; k < 3; k++) {
+        const float weight = k == 0 ? 1e33f : k == 1 ? 1 : 1e30f;
+        bnfloss_inputs in;
+        bnfloss_result r = result_of();
+        float dlogp;
+        int none = 0;
+
+        EMPTY(in);
+        in.row_weight = &weight;
+        z[0] = -0x1.58634ep-4f;         /* -log(0x1.16747cp+0), or nearly */
+        for (int j = 0; j < WIDE / 2; j++)
+            z[0] = nextafterf(z[0], -1);
+        for (int j = 1; j < WIDE; j++)
+            z[j] = nextafterf(z[j - 1], 0);
+        z[y] = 80;
+        z[900] = 123 * 0x1.62e43p-1f;
+        CHECK(bnfloss_forward(&l, z, &y, 0, 1, state, NULL, NULL) == BNFLOSS_OK
+              && bnfloss_loss(&s, &in, 1, state, NULL, NULL, &dlogp, NULL,
+                              work, sizeof work, &r) == BNFLOSS_OK
+              && bnfloss_backward(&l, z, &y, 0, 1, state, &dlogp, staged, NULL)
+              == BNFLOSS_OK
+              && bnfloss_run(&l, &s, &in, z, &y, z, NULL, work, sizeof work, 1,
+                             &r) == BNFLOSS_OK, "%s", isa);
+        CHECK(memcmp(z, staged, sizeof z) == 0, "%s, weight %g: other bits",
+              isa, (double)weight);
+        for (int j = 0; j < WIDE; j++)
+            none += z[j] == 0;
+        CHECK(none > 100 && none < WIDE - 100, "%s, weight %g: %d of %d are 0",
+              isa, (double)weight, none, WIDE);
     }
 }
 
@@ -2045,8 +2152,20 @@ static void after_fork(void)
 #endif
 }
 
+/* The best instruction set is chosen by the first call, for good. */
+static void chosen_once(void)
+{
+    const char *isa = bnfloss_isa();
+
+    CHECK(strcmp(bnfloss_isa(), isa) == 0, "%s, then %s", isa, bnfloss_isa());
+    CHECK(bnfloss_isa_select("auto") == BNFLOSS_OK
+          && strcmp(bnfloss_isa(), isa) == 0, "auto is %s, not %s",
+          bnfloss_isa(), isa);
+}
+
 int main(void)
 {
+    chosen_once();
     names();
     several_specs();
     FOR_EACH_ISA(isa) {
@@ -2083,6 +2202,9 @@ int main(void)
         masked_then_far(isa, 70000);
         least_gradient(isa);
         label_at_the_limit(isa);
+        nan_accumulated(isa);
+        leader_anywhere(isa);
+        least_kept(isa);
         overtaken(isa, 1, 0, 0);
         overtaken(isa, 0.75f, 0, 0);
         overtaken(isa, 1, 1, 0);
