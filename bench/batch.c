@@ -2,7 +2,6 @@
 #include "batch.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +93,7 @@ static void fill_source(batch *b)
     }
 }
 
-/* ---- Memory -------------------------------------------------------------- */
+/* ---- The whole ----------------------------------------------------------- */
 
 static size_t logits_bytes(const batch *b)
 {

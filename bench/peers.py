@@ -123,7 +123,8 @@ class Bnfloss:
         self.start = np.arange(batch.N + 1, dtype=np.int64)
         self.spec = Spec()
         self.so.bnfloss_spec_init(
-            c.byref(self.spec), c.sizeof(self.spec), {"bnf": 1, "dpo": 2, "sft": 3}[loss])
+            c.byref(self.spec), c.sizeof(self.spec),
+            {"bnf": 1, "dpo": 2, "sft": 3}[loss])
         self.layout = sized(Layout, rows=batch.N, vocab=batch.V, label_type=1)
         self.inputs = None if loss == "sft" else sized(
             Inputs, pairing=1, sequences=batch.N,

@@ -140,10 +140,10 @@ static void json_head(const limits *l, int teams)
            pool_cpus(), machine_name(), bnfloss_version());
     for (int i = 0; i < teams; i++)
         printf("%s\n      {\"threads\": %d, \"pool\": \"%s\", "
-               "\"pages\": \"%s\", \"read_gb_per_s\": %.4g, \"in_place_gb_per_s\": %.4g}",
+               "\"pages\": \"%s\", \"read_gb_per_s\": %.4g, "
+               "\"in_place_gb_per_s\": %.4g}",
                i ? "," : "", l[i].threads, pool_names[l[i].pool],
-               page_names[l[i].pages],
-               l[i].read_gbs, l[i].scale_gbs);
+               page_names[l[i].pages], l[i].read_gbs, l[i].scale_gbs);
     printf("\n    ]\n  },\n  \"benchmarks\": [");
 }
 

@@ -76,14 +76,6 @@ static fix_block fix;               /* the batch at hand */
 
 /* ---- Elements of any type, for values that the type holds exactly ------- */
 
-static inline uint32_t bits_of(float x)
-{
-    uint32_t b;
-
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
-
 static inline float float_of(uint32_t b)
 {
     float x;

@@ -84,6 +84,14 @@ static inline int test_finish(const char *file)
 /* An empty struct of the API: zeros, padding included, and its own size. */
 #define EMPTY(s) (memset(&(s), 0, sizeof(s)), (s).struct_size = sizeof(s))
 
+static inline uint32_t bits_of(float x)
+{
+    uint32_t b;
+
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+
 /* ---- Random numbers: splitmix64, so that any seed will do --------------- */
 
 typedef struct rng { uint64_t state; } rng;

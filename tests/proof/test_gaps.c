@@ -1828,14 +1828,6 @@ static void label_at_the_limit(const char *isa)
     }
 }
 
-static uint32_t bits32(float x)
-{
-    uint32_t bits;
-
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 /* What is added to a NaN, or is the difference of infinities, is written as the
  * NaN of all; label and leader, which stand alone, too. */
 static void nan_accumulated(const char *isa)
@@ -1856,8 +1848,8 @@ static void nan_accumulated(const char *isa)
         CHECK(bnfloss_backward(&l, z, &y, 0, 1, state, &one, grad, NULL)
               == BNFLOSS_OK, "%s", isa);
         for (int j = 0; j < WIDE; j++)
-            CHECK(bits32(grad[j]) == 0x7FC00000, "%s: %x at %d", isa,
-                  bits32(grad[j]), j);
+            CHECK(bits_of(grad[j]) == 0x7FC00000, "%s: %x at %d", isa,
+                  bits_of(grad[j]), j);
     }
     l.logit_scale = 64;
     z[70] = 0.01f;
@@ -1867,8 +1859,8 @@ static void nan_accumulated(const char *isa)
         grad[j] = j == y ? -inf : inf;
     CHECK(bnfloss_backward(&l, z, &y, 0, 1, state, &large, grad, NULL)
           == BNFLOSS_OK, "%s", isa);
-    CHECK(bits32(grad[y]) == 0x7FC00000 && bits32(grad[70]) == 0x7FC00000,
-          "%s: label %x, leader %x", isa, bits32(grad[y]), bits32(grad[70]));
+    CHECK(bits_of(grad[y]) == 0x7FC00000 && bits_of(grad[70]) == 0x7FC00000,
+          "%s: label %x, leader %x", isa, bits_of(grad[y]), bits_of(grad[70]));
 }
 
 /* Kept exponentials next to and exactly at the least that counts, 2^-123: the
