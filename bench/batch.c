@@ -118,7 +118,7 @@ batch batch_make(const dtype *type, int64_t N, int64_t V, int with_grad,
     b.scale = memory_take(n * sizeof *b.scale, pages);
     b.start = memory_take((n + 1) * sizeof *b.start, pages);
     b.state = memory_take(n * sizeof *b.state, pages);
-    b.work_bytes = (uint64_t)N * 256 + 65536 + (uint64_t)V / 16384 * 88
+    b.work_bytes = (uint64_t)N * 256 + 65536 + (uint64_t)V / BNFLOSS_CHUNK * 88
                    + (uint64_t)threads * BNFLOSS_SCRATCH(V);
     b.work = memory_take(b.work_bytes, pages);
     for (int64_t i = 0; i < N; i++) {

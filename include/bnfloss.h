@@ -617,7 +617,7 @@ BNFLOSS_API bnfloss_status bnfloss_row_outputs(
     int64_t rows, const bnfloss_row *state, const bnfloss_outputs *outputs,
     bnfloss_result *result);
 
-enum { BNFLOSS_CHUNK = 16384 }; /* logits that are summed as one unit */
+enum { BNFLOSS_CHUNK = 32768 }; /* logits that are summed as one unit */
 
 /* The loss of N rows and each row's dlogp (N), which may be NULL. Two doors:
  * - state (N) given: exact. logp and rest must be NULL. BNF's loss (not its

@@ -1138,8 +1138,8 @@ static void value_vocab_one(const variant *w)
 /* One SFT row of V logits: its logp and gradient against plain double. */
 static void one_wide_row(int64_t V, const variant *w)
 {
-    static double z[16500];
-    static uint32_t logits[16500], grad[16500];     /* any type */
+    static double z[32800];
+    static uint32_t logits[32800], grad[32800];     /* any type */
     static unsigned char work[8192];
     rng r = { (uint64_t)V };
     bnfloss_layout layout = { 0 };
@@ -1183,8 +1183,8 @@ static void one_wide_row(int64_t V, const variant *w)
 
 static void value_vocab_any(const variant *w)
 {
-    static const int16_t around[] = { 255, 256, 257, 1023, 1024, 1025, 2047,
-                                      2048, 2049, 4097, 16383, 16384, 16385 };
+    static const int32_t around[] = { 255, 256, 257, 1023, 1024, 1025, 2047,
+                                      2048, 2049, 4097, 32767, 32768, 32769 };
 
     if (w->kind != BNFLOSS_SFT)
         return;

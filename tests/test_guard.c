@@ -25,7 +25,7 @@ enum {
     OUTPUTS, RESULT, BUFFERS
 };
 
-enum { N = 2, WIDE = 16384 + 8, BIG = 2 * (WIDE + 8) * 4 };
+enum { N = 2, WIDE = 32768 + 8, BIG = 2 * (WIDE + 8) * 4 };
 
 typedef struct pages { char *begin, *end; } pages;
 
@@ -271,9 +271,9 @@ static void both_ends(const char *isa, int64_t V, uint32_t zt, uint32_t gt)
 
 static void guard_all(void)
 {
-    static const int16_t around[] = { 1023, 1024, 1025, 2047, 2048, 2049,
-                                      4095, 4096, 4097, 4099, 16383, 16384,
-                                      16385, 16387 };
+    static const int32_t around[] = { 1023, 1024, 1025, 2047, 2048, 2049,
+                                      4095, 4096, 4097, 4099, 32767, 32768,
+                                      32769, 32771 };
 
     FOR_EACH_ISA(isa) {
         for (uint32_t zt = 0; zt < 3; zt++) {

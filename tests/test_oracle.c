@@ -733,7 +733,7 @@ int main(int argc, char **argv)
 {
     static const int64_t small[] = { 1, 2, 3, 15, 16, 17, 63, 64, 65, 127, 130,
                                      1000, 2047, 2048, 2049 };
-    static const int64_t large[] = { 16383, 16384, 16385, 16448, 33000,
+    static const int64_t large[] = { 32767, 32768, 32769, 32832, 66000,
                                      50257 };
     static const uint32_t types[7][2] = { { 0, 0 }, { 1, 1 }, { 2, 2 },
         { 1, 0 }, { 2, 0 }, { 0, 1 }, { 0, 2 } };

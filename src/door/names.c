@@ -74,14 +74,13 @@ const char *bnfloss_kind_name(uint32_t kind)
     return loss ? loss->name : NULL;
 }
 
-/* All fields, whatever the kind. */
+/* All fields but the size, whatever the kind. */
 static void bn_spec_defaults(bnfloss_spec *spec, uint32_t kind)
 {
     const bn_loss *loss = bn_loss_of(kind);
     float value;
 
     memset(spec, 0, sizeof *spec);
-    spec->struct_size = sizeof *spec;
     spec->kind = kind;
     spec->token_norm = kind == BNFLOSS_BNF ? BNFLOSS_NORM_LENGTH
                                            : BNFLOSS_NORM_NONE;

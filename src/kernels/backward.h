@@ -71,30 +71,6 @@ BN_INLINE KERNEL int64_t FN(whole_groups)(
     return i;
 }
 
-/* Narrows a group of gradients into n elements from index i on, or adds it to
- * them. */
-KERNEL static void FN(narrow)(uint32_t type, void *grad, int64_t i, int64_t n,
-                              int accumulate, const float *group)
-{
-    const size_t size = bn_type_size(type);
-    char *at = (char *)grad + (size_t)i * size;
-    bn_raw raw;
-
-    memset(&raw, 0, sizeof raw);
-    if (accumulate)
-        memcpy(&raw, at, (size_t)n * size);
-    for (int j = 0; j < BN_GROUP; j += VL) {
-        v x = v_load_f32(group + j);
-
-        if (accumulate) {
-            x = v_add(FN(read_any)(type, &raw, j), x);
-            x = v_select(v_above(x, v_set1(BN_INF_F32)), v_set1(BN_NAN_F32), x);
-        }
-        FN(write)(type, &raw, j, x);
-    }
-    memcpy(at, &raw, (size_t)n * size);
-}
-
 /* Whole groups from index i on, past the caches: the line at grad + i begins
  * a cache line. Before anything else is stored there, or another thread is
  * told, these stores have to be fenced. */

@@ -147,6 +147,12 @@ typedef struct FN(lanes) {
     v sum[BN_LANES / VL], dot[BN_LANES / VL], count[BN_LANES / VL];
 } FN(lanes);
 
+BN_INLINE KERNEL void FN(lanes_clear)(FN(lanes) *lanes)
+{
+    for (int h = 0; h < BN_LANES / VL; h++)
+        lanes->sum[h] = lanes->dot[h] = lanes->count[h] = v_set1(0);
+}
+
 /* One vector's exponentials, and in *d its x - ref. */
 BN_INLINE KERNEL v FN(term)(v z, const FN(pass) *f, v *d, FN(lanes) *lanes,
                             int h)
@@ -235,22 +241,34 @@ BN_INLINE KERNEL void FN(flush)(const FN(pass) *f, const FN(lanes) *lanes)
     }
 }
 
-/* Takes the maximum of the span at index `next`, if that is not negative, and
- * sums the one at i, both clean. */
-BN_INLINE KERNEL void FN(clean_span)(const uint32_t type, const void *z,
-                                     int64_t i, int64_t next,
-                                     const FN(pass) *f, FN(lanes) *lanes,
-                                     FN(top) *t)
+/* Sums the clean spans from index i to `to` - 1 and, if there is a block after
+ * theirs (`more`), takes the maxima of the spans there. */
+BN_INLINE KERNEL void FN(clean_spans)(const uint32_t type, const void *z,
+                                      int64_t i, int64_t to, int more,
+                                      const FN(pass) *f, FN(top) *t)
 {
-    for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP) {
-        if (next >= 0)
-            FN(group_max)(type, z, next + g, t);
-        bn_prefetch(f->ahead, i + g);
-        FN(group_sums)(type, z, i + g, f, f->keep ? f->keep + i + g : NULL,
-                       lanes);
-        if (f->own)
-            FN(group_products)(BNFLOSS_F32, 0, f->own, f->own, i + g,
-                               f->factor, f->least);
+    const uint32_t step = BN_GROUP * (type == BNFLOSS_F32 ? 4 : 2);
+    uintptr_t ahead = bn_prefetch_at(f->ahead, i);
+
+    while (i < to) {
+        const int64_t end = i + BN_SPAN;
+        FN(lanes) lanes;
+
+        /* what is not in its own place may be where these are kept */
+        if (f->before && !f->own)
+            FN(products)(f->before, i + f->line, end + f->line);
+        FN(lanes_clear)(&lanes);
+        for (; i < end; i += BN_GROUP, ahead += step) {
+            if (more)
+                FN(group_max)(type, z, i + BN_BLOCK, t);
+            bn_prefetch_group(ahead, step);
+            FN(group_sums)(type, z, i, f, f->keep ? f->keep + i : NULL,
+                           &lanes);
+            if (f->own)
+                FN(group_products)(BNFLOSS_F32, 0, f->own, f->own, i,
+                                   f->factor, f->least);
+        }
+        FN(flush)(f, &lanes);
     }
 }
 
@@ -268,24 +286,51 @@ KERNEL static void FN(keep_leader)(const bn_sums *s, v_table table,
     keep[s->leader_at] = e[0];
 }
 
-/* Sums a span that may be anything. */
+/* Sums a span that may be anything, and takes the maximum of the one a block
+ * after it. */
 BN_INLINE KERNEL void FN(any_span)(const FN(source) *p, int64_t i,
                                    float *buffer, const FN(pass) *f,
-                                   FN(lanes) *lanes)
+                                   FN(top) *t)
 {
+    FN(lanes) lanes;
+
+    if (f->before)
+        FN(products)(f->before, i + f->line, i + f->line + BN_SPAN);
+    FN(lanes_clear)(&lanes);
     for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP) {
         const float *z = FN(fetch)(p, g, p->leader, buffer);
         const int64_t left = p->n - g;
         const int tail = left < BN_GROUP;
         float *keep = !f->keep ? NULL : tail ? buffer : f->keep + g;
 
-        FN(group_sums)(BNFLOSS_F32, z, 0, f, keep, lanes);
+        FN(group_sums)(BNFLOSS_F32, z, 0, f, keep, &lanes);
         if (keep && tail)
             memcpy(f->keep + g, buffer, (size_t)left * sizeof *buffer);
         if (keep && (uint64_t)(p->leader - g) < BN_GROUP)
             FN(keep_leader)(f->sums, f->table, f->keep);
         bn_prefetch(f->ahead, g);
     }
+    FN(flush)(f, &lanes);
+    FN(span_max)(p, i + BN_BLOCK, buffer, t);
+}
+
+/* Where the clean spans of a block that ends at `end` stop, from index i on:
+ * those without label and leader, and with a whole span, or nothing, a block
+ * after them, where the label is not either. */
+BN_INLINE KERNEL int64_t FN(clean_until)(const FN(source) *p, int64_t i,
+                                         int64_t end)
+{
+    const int64_t whole = p->n / BN_SPAN * BN_SPAN, last = whole - BN_BLOCK;
+    const int64_t apart[3] = { p->label, p->leader, p->label - BN_BLOCK };
+
+    if (end > whole)
+        end = whole;
+    if (i < last + (whole < p->n) && last < end)
+        end = last;
+    for (int k = 0; k < 3; k++)
+        if (apart[k] >= i && apart[k] < end)
+            end = apart[k] / BN_SPAN * BN_SPAN;
+    return end;
 }
 
 /* Sums the block from index i on and, on the way, takes the maximum of the
@@ -301,33 +346,29 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
     g.before = NULL;
     g.own = NULL;
     FN(top_init)(p->type, &t);
-    for (; i < end; i += BN_SPAN) {
-        const int64_t next = i + BN_BLOCK < p->n ? i + BN_BLOCK : -1;
-        const int clean = FN(is_clean)(p, i, BN_SPAN, p->leader)
-            && (next < 0 || FN(is_clean)(p, next, BN_SPAN, -BN_SPAN));
-        FN(lanes) lanes;
+    while (i < end) {
+        const int64_t to = f->general && p->type != BNFLOSS_F32
+                               ? i : FN(clean_until)(p, i, end);
+        const int more = i + BN_BLOCK < p->n;
 
-        /* what is not in its own place may be where these are kept */
-        if (f->before && !(f->own && clean))
-            FN(products)(f->before, i + f->line, i + f->line + BN_SPAN);
-        for (int h = 0; h < BN_LANES / VL; h++)
-            lanes.sum[h] = lanes.dot[h] = lanes.count[h] = v_set1(0);
-        if (!clean || (f->general && p->type != BNFLOSS_F32)) {
-            FN(any_span)(p, i, buffer, f, &lanes);
-            FN(span_max)(p, i + BN_BLOCK, buffer, &t);
-        } else if (!f->general && f->keep && p->type == BNFLOSS_BF16)
-            FN(clean_span)(BNFLOSS_BF16, p->z, i, next, f, &lanes, &t);
+        if (to == i) {
+            FN(any_span)(p, i, buffer, f, &t);
+            i += BN_SPAN;
+            continue;
+        }
+        if (!f->general && f->keep && p->type == BNFLOSS_BF16)
+            FN(clean_spans)(BNFLOSS_BF16, p->z, i, to, more, f, &t);
         else if (!f->general && f->keep && p->type == BNFLOSS_F16)
-            FN(clean_span)(BNFLOSS_F16, p->z, i, next, f, &lanes, &t);
+            FN(clean_spans)(BNFLOSS_F16, p->z, i, to, more, f, &t);
         else if (!f->general && f->keep)
-            FN(clean_span)(BNFLOSS_F32, p->z, i, next, f, &lanes, &t);
+            FN(clean_spans)(BNFLOSS_F32, p->z, i, to, more, f, &t);
         else if (p->type == BNFLOSS_F32)
-            FN(clean_span)(BNFLOSS_F32, p->z, i, next, &g, &lanes, &t);
+            FN(clean_spans)(BNFLOSS_F32, p->z, i, to, more, &g, &t);
         else if (p->type == BNFLOSS_BF16)
-            FN(clean_span)(BNFLOSS_BF16, p->z, i, next, &g, &lanes, &t);
+            FN(clean_spans)(BNFLOSS_BF16, p->z, i, to, more, &g, &t);
         else
-            FN(clean_span)(BNFLOSS_F16, p->z, i, next, &g, &lanes, &t);
-        FN(flush)(f, &lanes);
+            FN(clean_spans)(BNFLOSS_F16, p->z, i, to, more, &g, &t);
+        i = to;
     }
     return FN(largest)(p->type, &t);
 }

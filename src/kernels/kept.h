@@ -24,6 +24,30 @@ BN_INLINE KERNEL void FN(group_products)(const uint32_t type, const int stream,
     }
 }
 
+/* Narrows a group of gradients into n elements from index i on, or adds it to
+ * them. */
+KERNEL static void FN(narrow)(uint32_t type, void *grad, int64_t i, int64_t n,
+                              int accumulate, const float *group)
+{
+    const size_t size = bn_type_size(type);
+    char *at = (char *)grad + (size_t)i * size;
+    bn_raw raw;
+
+    memset(&raw, 0, sizeof raw);
+    if (accumulate)
+        memcpy(&raw, at, (size_t)n * size);
+    for (int j = 0; j < BN_GROUP; j += VL) {
+        v x = v_load_f32(group + j);
+
+        if (accumulate) {
+            x = v_add(FN(read_any)(type, &raw, j), x);
+            x = v_select(v_above(x, v_set1(BN_INF_F32)), v_set1(BN_NAN_F32), x);
+        }
+        FN(write)(type, &raw, j, x);
+    }
+    memcpy(at, &raw, (size_t)n * size);
+}
+
 /* Makes gradients of the kept exponentials from index i to `to` - 1, or to the
  * last. Out of line: what the sums have in registers is worth storing once a
  * span. */
@@ -47,8 +71,15 @@ BN_NOINLINE KERNEL static void FN(products)(const bn_before *b, int64_t i,
     else
         for (; i <= whole; i += BN_GROUP)
             FN(group_products)(BNFLOSS_F32, 0, e, grad, i, factor, least);
-    for (; i < end; i++)
-        bn_put(b->grad_type, grad, i, e[i] > least ? e[i] * factor : 0);
+    if (i < end) {
+        float part[BN_GROUP];
+
+        for (int j = 0; j < BN_GROUP; j += VL)
+            v_store_f32(part + j, v_set1(0));
+        memcpy(part, e + i, (size_t)(end - i) * sizeof *e);
+        FN(group_products)(BNFLOSS_F32, 0, part, part, 0, factor, least);
+        FN(narrow)(b->grad_type, grad, i, end - i, 0, part);
+    }
 }
 
 /* Of those in front of a cache line, if the others are to be stored past the

@@ -24,7 +24,8 @@ enum { BN_LANES = 16, BN_GROUP = 64, BN_SPAN = 256, BN_BLOCK = 2048 };
  * 2^90 has room in a float still, as has what is 2^-35 of it. */
 #define BN_ROOM 62
 
-/* By how much k has to rise until none of them, times 2^-k, is above 2^-125. */
+/* By how much k has to rise until no exponential, times that power of two less,
+ * is above 2^-125. */
 #define BN_GONE 215
 
 /* What happens to a logit before the softmax: z' of bnfloss.h. */
@@ -84,11 +85,9 @@ enum { BN_PAGE = 4096 };
  * group's lines is asked for a page further on: so a page's address has been
  * translated, and the hardware's own prefetcher is on its way through the
  * page, when the other lines are asked for. */
-BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
+BN_INLINE void bn_prefetch_group(uintptr_t at, uint32_t step)
 {
-    const uintptr_t at = p->begin + (uintptr_t)i / BN_GROUP * p->step;
-
-    if (p->step == 128) {
+    if (step == 128) {
         BN_PREFETCH((const void *)at, 1);
         BN_PREFETCH((const void *)(at + 64), 1);
     } else {
@@ -97,6 +96,16 @@ BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
         BN_PREFETCH((const void *)(at + 128), 2);
         BN_PREFETCH((const void *)(at + 192), 2);
     }
+}
+
+BN_INLINE uintptr_t bn_prefetch_at(const bn_prefetches *p, int64_t i)
+{
+    return p->begin + (uintptr_t)i / BN_GROUP * p->step;
+}
+
+BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
+{
+    bn_prefetch_group(bn_prefetch_at(p, i), p->step);
 }
 
 /* ---- The maximum, and who is left out of it ----------------------------- */

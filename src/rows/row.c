@@ -220,11 +220,11 @@ static void bn_row_settle(bnfloss_row *x)
 
 /* Merges chunks, added in order, in the tree of a binary counter: node k of
  * level j is the merge of nodes 2k and 2k + 1 of level j - 1, whoever computes
- * it. Trees of 32 chunks, half a million logits, are merged one by one. */
-enum { BN_TREE = 32 };
+ * it. Trees of 16 chunks, half a million logits, are merged one by one. */
+enum { BN_TREE = 16 };
 
 typedef struct bn_tree {
-    bnfloss_row node[7];        /* all trees before, and one node a level */
+    bnfloss_row node[6];        /* all trees before, and one node a level */
     int depth;
 } bn_tree;
 
@@ -263,8 +263,9 @@ static int bn_streams(const bn_view *w, const void *row, const void *grad)
 }
 
 /* Exponentials of a row's first columns, kept where its gradient will be, or
- * in a scratch row: e is that. */
-enum { BN_KEPT_CHUNKS = 32 };
+ * in a scratch row: e is that. Of so many chunks at most, half a million
+ * columns; beside the row, out of place, of so many columns. */
+enum { BN_KEPT_CHUNKS = 16, BN_KEPT_BESIDE = 32768 };
 
 typedef struct bn_kept {
     float *e;
@@ -291,7 +292,7 @@ static int bn_keeps_in_grad(const bn_view *w, const void *row,
                             const void *grad)
 {
     return w->grad_type == BNFLOSS_F32
-           && (row == grad || (w->vocab <= 2 * BNFLOSS_CHUNK
+           && (row == grad || (w->vocab <= BN_KEPT_BESIDE
                                && !bn_streams(w, row, grad)));
 }
 
@@ -585,13 +586,12 @@ typedef struct bn_held {
     bn_kept kept;               /* all columns */
 } bn_held;
 
-/* Narrower rows are in the nearest cache still when they are finished; of
- * wider ones a core's own cache holds less than one. */
-enum { BN_HELD_LEAST = 4096, BN_HELD_MOST = 262144 };
+/* Of wider rows a core's own cache holds less than one. */
+enum { BN_HELD_MOST = 262144 };
 
 static int bn_rows_wait(const bn_view *w)
 {
-    return w->vocab >= BN_HELD_LEAST && w->vocab <= BN_HELD_MOST;
+    return w->vocab <= BN_HELD_MOST;
 }
 
 /* Chunk i of a row, from column c on; kept only if all before it are. */

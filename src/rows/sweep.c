@@ -252,10 +252,14 @@ BN_NOINLINE static void bn_wide_backward(const bn_job *j, int64_t i,
 
 /* ---- The whole batch ---------------------------------------------------- */
 
-/* Fewer rows than threads, of which there are no more than chunks. */
+/* Whether threads that share each row are done before those that each take
+ * whole ones: there are fewer rows than threads, and chunks enough. */
 static int bn_is_wide(const bn_view *w, int threads)
 {
-    return threads > 1 && w->rows < threads;
+    const int64_t chunks = bn_chunks(w);
+
+    return w->rows < threads
+           && w->rows * ((chunks + threads - 1) / threads) < chunks;
 }
 
 static int64_t bn_most_tasks(const bn_view *w)
