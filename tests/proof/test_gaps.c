@@ -1953,7 +1953,7 @@ static void wide_unread(const char *isa)
 #endif
 
 /* Few wide rows for many threads, of which some are not read: each is filled
- * to its end and no further. */
+ * to its end and no further, and has outputs of 0. */
 static void few_ignored(const char *isa)
 {
     enum { ROWS = 3, WIDE = 3 * BNFLOSS_CHUNK + 9 };
@@ -1962,19 +1962,26 @@ static void few_ignored(const char *isa)
     float *grad = (float *)malloc((ROWS + 1) * row);
     const bnfloss_layout l = layout_of(ROWS, WIDE, 0);
     const int32_t y[ROWS] = { -100, 5, -100 };
+    float logp[ROWS] = { 7, 7, 7 };
     bnfloss_result r = result_of();
+    bnfloss_outputs out;
     bnfloss_spec s;
 
     if (!CHECK(z && grad, "no memory"))
         return;
+    EMPTY(out);
+    out.logp = logp;
     for (int j = 0; j < ROWS * WIDE; j++)
         z[j] = (float)(j % 11);
     for (int j = 0; j < (ROWS + 1) * WIDE; j++)
         grad[j] = 7;
     memcpy(grad, z, ROWS * row);
     bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
-    CHECK(bnfloss_run(&l, &s, NULL, grad, y, grad, NULL, work, sizeof work, 4,
+    CHECK(bnfloss_run(&l, &s, NULL, grad, y, grad, &out, work, sizeof work, 4,
                       &r) == BNFLOSS_OK && isfinite(r.loss), "%s", isa);
+    for (int i = 0; i < ROWS; i++)
+        CHECK(y[i] < 0 ? logp[i] == 0 : logp[i] < 0, "%s: row %d: logp %g",
+              isa, i, (double)logp[i]);
     for (int j = 0; j < (ROWS + 1) * WIDE; j++) {
         const float g = grad[j];
 
