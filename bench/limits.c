@@ -61,26 +61,47 @@ WIDE static void scale_ahead(float *x, size_t n, float a, size_t ahead)
         x[i] *= a;
 }
 
-/* The same into L2, each first line a page further on than the others: so that
- * the page is known by then. */
-static void ask_l2(const char *at)
+/* The same into L2, as the kernels do: a line of each of four strands, of the
+ * stretch after the one that these four lines belong to. */
+static void ask_l2(const void *at)
 {
-    __builtin_prefetch(at + 4096, 0, 2);
-    __builtin_prefetch(at + 64, 0, 2);
-    __builtin_prefetch(at + 128, 0, 2);
-    __builtin_prefetch(at + 192, 0, 2);
+    enum { STRAND = 13 * 1024 };
+    const uintptr_t line = (uintptr_t)at / 256 % (STRAND / 64);
+    const uintptr_t next = (uintptr_t)at + 4 * STRAND - 192 * line;
+
+    __builtin_prefetch((const void *)next, 0, 2);
+    __builtin_prefetch((const void *)(next + STRAND), 0, 2);
+    __builtin_prefetch((const void *)(next + 2 * STRAND), 0, 2);
+    __builtin_prefetch((const void *)(next + 3 * STRAND), 0, 2);
 }
 
-WIDE static void scale_l2(float *x, size_t n, float a, size_t ahead)
+WIDE static void scale_l2(float *x, size_t n, float a)
 {
     size_t i = 0;
 
     for (; i + 64 <= n; i += 64) {
-        ask_l2((const char *)(x + i + ahead));
+        ask_l2(x + i);
         for (size_t j = 0; j < 64; j++)
             x[i + j] *= a;
     }
     for (; i < n; i++)
+        x[i] *= a;
+}
+
+/* Four quarters at once, each prefetched 1 KiB ahead: as many streams for the
+ * hardware's prefetchers. */
+WIDE static void scale_quarters(float *x, size_t n, float a)
+{
+    const size_t quarter = n / 256 * 64;
+
+    for (size_t i = 0; i < quarter; i += 64)
+        for (size_t q = 0; q < 4 * quarter; q += quarter) {
+            for (size_t j = 0; j < 64; j += 16)
+                __builtin_prefetch(x + q + i + j + 256, 1);
+            for (size_t j = 0; j < 64; j++)
+                x[q + i + j] *= a;
+        }
+    for (size_t i = 4 * quarter; i < n; i++)
         x[i] *= a;
 }
 
@@ -119,7 +140,7 @@ WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n, size_t ahead,
         for (size_t j = 0; j < 32 && !l2; j += 8)
             __builtin_prefetch(x + i + j + ahead);
         if (l2)
-            ask_l2((const char *)(x + i + ahead));
+            ask_l2(x + i);
         for (size_t j = 0; j < 32; j++)
             s[j] += x[i + j];
     }
@@ -130,22 +151,29 @@ WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n, size_t ahead,
     return all;
 }
 
-/* From both halves at once: two streams for the hardware's prefetchers. */
-WIDE static uint64_t sum_halves(const uint64_t *x, size_t n)
+/* The quarters of scale_quarters(). */
+WIDE static uint64_t sum_quarters(const uint64_t *x, size_t n)
 {
-    const size_t half = n / 2;
-    uint64_t a = 0, b = 0;
+    const size_t quarter = n / 128 * 32;
+    uint64_t s[32] = { 0 }, all = 0;
 
-    for (size_t i = 0; i < half; i++) {
-        a += x[i];
-        b += x[half + i];
-    }
-    return n % 2 ? a + b + x[n - 1] : a + b;
+    for (size_t i = 0; i < quarter; i += 32)
+        for (size_t q = 0; q < 4 * quarter; q += quarter) {
+            for (size_t j = 0; j < 32; j += 8)
+                __builtin_prefetch(x + q + i + j + 128);
+            for (size_t j = 0; j < 32; j++)
+                s[j] += x[q + i + j];
+        }
+    for (size_t i = 4 * quarter; i < n; i++)
+        all += x[i];
+    for (size_t j = 0; j < 32; j++)
+        all += s[j];
+    return all;
 }
 
-enum { READ_PLAIN, READ_8K, READ_16K, READ_L2, READ_HALVES, READS,
+enum { READ_PLAIN, READ_8K, READ_16K, READ_L2, READ_QUARTERS, READS,
        SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_L2, SCALE_PIECES,
-       LOOPS };
+       SCALE_QUARTERS, LOOPS };
 
 static void run_loop(int loop, void *p, size_t bytes)
 {
@@ -153,13 +181,14 @@ static void run_loop(int loop, void *p, size_t bytes)
     case READ_PLAIN:  sink = sum_plain(p, bytes / 8); break;
     case READ_8K:     sink = sum_ahead(p, bytes / 8, 1024, 0); break;
     case READ_16K:    sink = sum_ahead(p, bytes / 8, 2048, 0); break;
-    case READ_L2:     sink = sum_ahead(p, bytes / 8, 2048, 1); break;
-    case READ_HALVES: sink = sum_halves(p, bytes / 8); break;
+    case READ_L2:     sink = sum_ahead(p, bytes / 8, 0, 1); break;
+    case READ_QUARTERS: sink = sum_quarters(p, bytes / 8); break;
     case SCALE_PLAIN: scale_plain(p, bytes / 4, one); break;
     case SCALE_8K:    scale_ahead(p, bytes / 4, one, 2048); break;
     case SCALE_16K:   scale_ahead(p, bytes / 4, one, 4096); break;
-    case SCALE_L2:    scale_l2(p, bytes / 4, one, 4096); break;
-    default:          scale_pieces(p, bytes / 4, one); break;
+    case SCALE_L2:    scale_l2(p, bytes / 4, one); break;
+    case SCALE_PIECES: scale_pieces(p, bytes / 4, one); break;
+    default:          scale_quarters(p, bytes / 4, one); break;
     }
 }
 

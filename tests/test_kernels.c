@@ -767,8 +767,6 @@ static void streams(const char *isa)
         c.n = t / 32;
         c.type = c.grad_type = BNFLOSS_F32;
         c.label = -1;
-        c.ahead.begin = (uintptr_t)z;
-        c.ahead.step = 256;
         c.grad = want + ROOM + shift;
         kernels->backward[general](&c, &both[general], &map);
         c.grad = got + ROOM + shift;
@@ -829,13 +827,12 @@ static void kept_elsewhere(const char *isa, uint32_t type, int stream,
         c.n = n;
         c.type = c.grad_type = BNFLOSS_F32;
         c.label = -1;
-        c.ahead.begin = (uintptr_t)z;
         x.leader = y.leader = -BN_INF;
         keep.e = alone;
         c.keep = &keep;
         kernels->forward[BN_PLAIN](&c, &map, &x);
         if (n % 2) {
-            kernels->kept(&before, &c.ahead);
+            kernels->kept(&before, BNFLOSS_F32, z);
         } else {
             keep.e = e;         /* over those that are finished on the way */
             c.before = &before;
@@ -845,7 +842,7 @@ static void kept_elsewhere(const char *isa, uint32_t type, int stream,
             CHECK(memcmp(&x, &y, sizeof x) == 0
                   && memcmp(e, alone, (size_t)n * sizeof *e) == 0,
                   "%s: the row's own sums", isa);
-            kernels->kept(&before, &c.ahead);   /* fences what was streamed */
+            kernels->kept(&before, BNFLOSS_F32, z);   /* fences what was streamed */
         }
         for (int i = 0; i < n; i++) {
             const float want = f[i] > 0x1p-60f ? f[i] * -0x1.8p-4f : 0;

@@ -36,9 +36,9 @@ static void crook(const bn_before *b, int64_t i)
         at[bn_type_size(b->grad_type) / 2] ^= 1;
 }
 
-static void crooked_kept(const bn_before *b, const bn_prefetches *ahead)
+static void crooked_kept(const bn_before *b, uint32_t type, const void *z)
 {
-    honest->kept(b, ahead);
+    honest->kept(b, type, z);
     if (b->n >= 40 && b->done <= 36)
         crook(b, 36);
 }

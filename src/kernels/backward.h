@@ -61,10 +61,11 @@ BN_INLINE KERNEL int64_t FN(whole_groups)(
     const bn_coefficients *k, const bn_map *map, v_table table,
     const int general)
 {
+    bn_ahead ahead = bn_ahead_of(type, c->z, 0);
     int64_t i = 0;
 
     for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
-        bn_prefetch(&c->ahead, i);
+        bn_prefetch(type, &ahead);
         FN(group_gradient)(type, c->z, i, to_type, c->grad, i, k, map, table,
                            general);
     }
@@ -80,9 +81,10 @@ BN_INLINE KERNEL int64_t FN(streamed_groups)(
     const int general)
 {
     const void *z = c->z;
+    bn_ahead ahead = bn_ahead_of(type, z, i);
 
     for (; i + BN_GROUP <= c->n; i += BN_GROUP) {
-        bn_prefetch(&c->ahead, i);
+        bn_prefetch(type, &ahead);
         for (int64_t j = i; j < i + BN_GROUP; j += 4 * VL) {
             float *to = (float *)c->grad + j;
             v z0 = FN(read)(type, z, j), z1 = FN(read)(type, z, j + VL);
@@ -130,6 +132,7 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
     const int64_t whole = BN_GROUP;
     const int streams = c->stream && (c->type == BNFLOSS_F32 || !general);
     int64_t i = 0, line = streams ? bn_until_line(c->grad, c->n) : -1;
+    bn_ahead ahead;
 
     if (f32 && c->type == BNFLOSS_F32)
         i = FN(whole_groups)(BNFLOSS_F32, BNFLOSS_F32, c, k, map, table,
@@ -142,6 +145,7 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
         i = FN(whole_groups)(BNFLOSS_BF16, BNFLOSS_BF16, c, k, map, table, 0);
     else if (same && c->type == BNFLOSS_F16 && !general)
         i = FN(whole_groups)(BNFLOSS_F16, BNFLOSS_F16, c, k, map, table, 0);
+    ahead = bn_ahead_of(c->type, c->z, i);
     while (i < c->n) {
         const int64_t left = (i < line ? line : c->n) - i;
         const int64_t n = left < whole ? left : whole;
@@ -157,7 +161,7 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
             line = -1;
             continue;
         }
-        bn_prefetch(&c->ahead, i);
+        bn_prefetch(c->type, &ahead);
         FN(any_gradients)(c, i, n, k, map, table, general);
         i += n;
     }

@@ -131,7 +131,6 @@ KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t i,
 typedef struct FN(pass) {
     bn_sums *sums;
     const bn_map *map;
-    const bn_prefetches *ahead;
     v_table table;
     float *keep;                /* where to leave the exponentials, or NULL: */
                                 /*   it may be where the logits are */
@@ -247,8 +246,7 @@ BN_INLINE KERNEL void FN(clean_spans)(const uint32_t type, const void *z,
                                       int64_t i, int64_t to, int more,
                                       const FN(pass) *f, FN(top) *t)
 {
-    const uint32_t step = BN_GROUP * (type == BNFLOSS_F32 ? 4 : 2);
-    uintptr_t ahead = bn_prefetch_at(f->ahead, i);
+    bn_ahead ahead = bn_ahead_of(type, z, i);
 
     while (i < to) {
         const int64_t end = i + BN_SPAN;
@@ -258,10 +256,10 @@ BN_INLINE KERNEL void FN(clean_spans)(const uint32_t type, const void *z,
         if (f->before && !f->own)
             FN(products)(f->before, i + f->line, end + f->line);
         FN(lanes_clear)(&lanes);
-        for (; i < end; i += BN_GROUP, ahead += step) {
+        for (; i < end; i += BN_GROUP) {
             if (more)
                 FN(group_max)(type, z, i + BN_BLOCK, t);
-            bn_prefetch_group(ahead, step);
+            bn_prefetch(type, &ahead);
             FN(group_sums)(type, z, i, f, f->keep ? f->keep + i : NULL,
                            &lanes);
             if (f->own)
@@ -292,6 +290,7 @@ BN_INLINE KERNEL void FN(any_span)(const FN(source) *p, int64_t i,
                                    float *buffer, const FN(pass) *f,
                                    FN(top) *t)
 {
+    bn_ahead ahead = bn_ahead_of(p->type, p->z, i);
     FN(lanes) lanes;
 
     if (f->before)
@@ -308,7 +307,7 @@ BN_INLINE KERNEL void FN(any_span)(const FN(source) *p, int64_t i,
             memcpy(f->keep + g, buffer, (size_t)left * sizeof *buffer);
         if (keep && (uint64_t)(p->leader - g) < BN_GROUP)
             FN(keep_leader)(f->sums, f->table, f->keep);
-        bn_prefetch(f->ahead, g);
+        bn_prefetch(p->type, &ahead);
     }
     FN(flush)(f, &lanes);
     FN(span_max)(p, i + BN_BLOCK, buffer, t);
@@ -400,7 +399,6 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     p.leader = -BN_SPAN;
     f.sums = &s;
     f.map = map;
-    f.ahead = &c->ahead;
     f.keep = !general && c->keep ? c->keep->e : NULL;
     f.before = f.keep ? c->before : NULL;
     f.own = NULL;

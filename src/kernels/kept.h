@@ -94,15 +94,15 @@ BN_INLINE KERNEL int64_t FN(products_begin)(const bn_before *b)
     return line;
 }
 
-KERNEL static void FN(kept)(const bn_before *before,
-                            const bn_prefetches *prefetches)
+KERNEL static void FN(kept)(const bn_before *before, uint32_t type,
+                            const void *z)
 {
-    const bn_prefetches ahead = *prefetches;
     const int64_t begin = FN(products_begin)(before);
+    bn_ahead ahead = bn_ahead_of(type, z, begin);
 
     for (int64_t i = begin; i < before->n; i += BN_SPAN) {
-        for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP)
-            bn_prefetch(&ahead, i - begin + g);
+        for (int g = 0; g < BN_SPAN; g += BN_GROUP)
+            bn_prefetch(type, &ahead);
         FN(products)(before, i, i + BN_SPAN);
     }
     if (before->stream)

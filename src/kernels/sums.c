@@ -67,45 +67,54 @@ static double bn_map_slope(const bn_map *map, float z)
 
 /* ---- Prefetching -------------------------------------------------------- */
 
-/* What a sweep asks for while it works on the group at index i: the `step`
- * bytes (128 or 256: a group's) from begin + i / 64 * step on, or some of them
- * a little earlier. Addresses beyond a buffer do no harm. */
-typedef struct bn_prefetches {
-    uintptr_t begin;
-    uint32_t step;
-} bn_prefetches;
+/* A sweep asks for memory in as many strands as a group has cache lines, four
+ * for f32 and two for 16-bit types, one line of each for every group: while it
+ * works through a stretch of so many strands, for the stretch that follows in
+ * memory. The hardware's own prefetchers, which follow a page, have so much
+ * longer for each; and that the strands are not whole pages apart lets them
+ * begin their pages one after the other. */
+enum { BN_STRAND = 13 * 1024, BN_STRAND_LINES = BN_STRAND / 64 };
 
-/* Memory's pages are of 4 KiB at least. */
-enum { BN_PAGE = 4096 };
+typedef struct bn_ahead {
+    uintptr_t at;               /* in the first strand */
+    uintptr_t lines;            /* left of it */
+} bn_ahead;
 
-/* In the open: a loop over the lines costs as much as one of the four
- * vectors of exponentials beside it. f32 comes as fast as memory can, and
- * requests from L1 would hold the few places that it has for its misses; half
- * as many lines do not fill them, and are better off in L1. The first of a
- * group's lines is asked for a page further on: so a page's address has been
- * translated, and the hardware's own prefetcher is on its way through the
- * page, when the other lines are asked for. */
-BN_INLINE void bn_prefetch_group(uintptr_t at, uint32_t step)
+BN_INLINE uintptr_t bn_strands(uint32_t type)
 {
-    if (step == 128) {
-        BN_PREFETCH((const void *)at, 1);
-        BN_PREFETCH((const void *)(at + 64), 1);
-    } else {
-        BN_PREFETCH((const void *)(at + BN_PAGE), 2);
-        BN_PREFETCH((const void *)(at + 64), 2);
-        BN_PREFETCH((const void *)(at + 128), 2);
-        BN_PREFETCH((const void *)(at + 192), 2);
+    return type == BNFLOSS_F32 ? 4 : 2;
+}
+
+/* What to ask for beside the group at z[i], and then those that follow. */
+BN_INLINE bn_ahead bn_ahead_of(uint32_t type, const void *z, int64_t i)
+{
+    const uintptr_t strands = bn_strands(type);
+    const uintptr_t at = (uintptr_t)z + (uintptr_t)i * bn_type_size(type);
+    const uintptr_t line = at / (strands * 64) % BN_STRAND_LINES;
+    bn_ahead a;
+
+    a.at = at + strands * BN_STRAND - line * 64 * (strands - 1);
+    a.lines = BN_STRAND_LINES - line;
+    return a;
+}
+
+/* In the open: a loop over the lines costs as much as one of the four vectors
+ * of exponentials beside it. Into L2: requests from L1 would hold the few
+ * places that it has for its misses, and real loads wait. Addresses beyond a
+ * buffer do no harm. */
+BN_INLINE void bn_prefetch(uint32_t type, bn_ahead *a)
+{
+    BN_PREFETCH((const void *)a->at, 2);
+    BN_PREFETCH((const void *)(a->at + BN_STRAND), 2);
+    if (type == BNFLOSS_F32) {
+        BN_PREFETCH((const void *)(a->at + 2 * BN_STRAND), 2);
+        BN_PREFETCH((const void *)(a->at + 3 * BN_STRAND), 2);
     }
-}
-
-BN_INLINE uintptr_t bn_prefetch_at(const bn_prefetches *p, int64_t i)
-{
-    return p->begin + (uintptr_t)i / BN_GROUP * p->step;
-}
-
-BN_INLINE void bn_prefetch(const bn_prefetches *p, int64_t i)
-{
-    bn_prefetch_group(bn_prefetch_at(p, i), p->step);
+    a->at += 64;
+    if (--a->lines == 0) {
+        a->at += (bn_strands(type) - 1) * BN_STRAND;
+        a->lines = BN_STRAND_LINES;
+    }
 }
 
 /* ---- The maximum, and who is left out of it ----------------------------- */
@@ -568,7 +577,6 @@ typedef struct bn_chunk {
     int stream;                 /* backward, f32: store past the caches */
     bn_keep *keep;              /* forward, plain or dot; or NULL */
     bn_before *before;          /* the row before's, where there is a keep */
-    bn_prefetches ahead;
 } bn_chunk;
 
 /* Forward fills in the sums of *row and adds flags. */
@@ -576,9 +584,9 @@ typedef void bn_forward_kernel(const bn_chunk *c, const bn_map *map,
                                bnfloss_row *row);
 typedef void bn_backward_kernel(const bn_chunk *c, const bn_coefficients *k,
                                 const bn_map *map);
-/* Makes gradients of those exponentials that are not done. The factor is one
- * for a float. */
-typedef void bn_kept_kernel(const bn_before *b, const bn_prefetches *ahead);
+/* Makes gradients of those exponentials that are not done, whose logits were
+ * z, of a type. The factor is one for a float. */
+typedef void bn_kept_kernel(const bn_before *b, uint32_t type, const void *z);
 
 enum { BN_PLAIN = 0, BN_DOT = 1, BN_GENERAL = 2 };
 

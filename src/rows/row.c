@@ -70,28 +70,6 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
     return (char *)p + (size_t)i * bn_type_size(type);
 }
 
-/* ---- Prefetching -------------------------------------------------------- */
-
-/* A sweep asks for what lies this many bytes on: twice the block that the
- * forward pass looks ahead by real loads. 12 KiB are too few for it, 24 to 64
- * KiB no better. */
-enum { BN_AHEAD = 16384 };
-
-/* Gradients from this size on are stored past the caches: see bn_streams(). */
-enum { BN_STREAM_BYTES = 1 << 25 };
-
-/* For a sweep over the columns from `column` on of the row at `row`. */
-static bn_prefetches bn_ahead_of(const bn_view *w, const void *row,
-                                 int64_t column)
-{
-    const size_t size = bn_type_size(w->logits_type);
-    bn_prefetches a;
-
-    a.begin = (uintptr_t)row + (uintptr_t)column * size + BN_AHEAD;
-    a.step = (uint32_t)(BN_GROUP * size);
-    return a;
-}
-
 /* ---- Forward ------------------------------------------------------------ */
 
 static void bn_row_init(bnfloss_row *x, const bn_view *w, int64_t label)
@@ -111,13 +89,10 @@ static void bn_row_init(bnfloss_row *x, const bn_view *w, int64_t label)
 static void bn_chunk_squares(const bn_sweep *s, const bn_chunk *chunk,
                              bnfloss_row *x)
 {
-    bn_chunk again = *chunk;
     bnfloss_row twice;
 
-    again.ahead.begin = (uintptr_t)chunk->z;    /* all there already */
-    again.ahead.step = 0;
     bn_row_init(&twice, s->view, x->label_id);
-    s->forward_twice(&again, &s->twice, &twice);
+    s->forward_twice(chunk, &s->twice, &twice);
     x->square = twice.flags & BNFLOSS_ROW_NAN ? BN_NAN : twice.sum;
     x->flags |= BNFLOSS_ROW_SQUARES;
 }
@@ -153,7 +128,6 @@ static void bn_row_chunk(const bn_sweep *s, const void *row, int64_t label,
     chunk.n = n;
     chunk.label = here ? at : -1;
     chunk.stream = 0;
-    chunk.ahead = bn_ahead_of(w, row, c);
     bn_row_init(x, w, label);
     s->forward(&chunk, &s->map, x);
     if (x->leader_id >= 0)
@@ -250,6 +224,9 @@ static void bn_tree_finish(bn_tree *t, bnfloss_row *x)
     *x = t->node[0];
     bn_row_settle(x);
 }
+
+/* Gradients from this size on are stored past the caches. */
+enum { BN_STREAM_BYTES = 1 << 25 };
 
 /* Whether gradients are to be stored past the caches, which saves reading
  * their lines first: out of place, and more of them than a cache will keep
@@ -494,10 +471,8 @@ static int bn_before_is_float(const bn_before *b)
 static void bn_before_finish(const bn_sweep *s, const bn_before *b,
                              const void *z)
 {
-    const bn_prefetches ahead = bn_ahead_of(s->view, z, b->done);
-
     if (bn_before_is_float(b))
-        s->kept(b, &ahead);
+        s->kept(b, s->view->logits_type, z);
     else if (b->factor != 0)
         bn_kept_slowly(b->e, b->grad_type, b->grad, b->done, b->n, b->factor,
                        b->least);
@@ -549,7 +524,6 @@ static void bn_row_apply(const bn_sweep *s, const bn_row_plan *plan,
         chunk.stream = bn_streams(w, row, grad);
         chunk.keep = NULL;
         chunk.before = NULL;
-        chunk.ahead = bn_ahead_of(w, row, done);
         s->backward[s->general](&chunk, &plan->k, &s->map);
     }
     bn_singles_write(s, &singles, plan, grad);
