@@ -13,6 +13,26 @@
 #include "../include/bnfloss.h"
 #include "../src/precise.h"
 #include "../src/core.h"
+
+/* What the kernels prefetch, if somebody wants to know. */
+static struct asked {
+    uintptr_t at[4096];
+    int n, wanted, wrong;
+} asked;
+
+static void ask(const void *p, int level)
+{
+    if (!asked.wanted)
+        return;
+    asked.wrong += level != 2;
+    if (asked.n < 4096)
+        asked.at[asked.n] = (uintptr_t)p;
+    asked.n++;
+}
+
+#undef BN_PREFETCH
+#define BN_PREFETCH(p, level) ask(p, level)
+
 #include "../src/losses/maths.c"
 #include "../src/losses/real.h"
 #include "../src/losses/softmax.h"
@@ -862,6 +882,97 @@ static void kept_elsewhere(const char *isa, uint32_t type, int stream,
     free(one);
 }
 
+/* Every sweep asks for the same: beside each group of logits, one cache line of
+ * each strand (four for f32, two for 16-bit types) of the stretch that follows
+ * the group's own, the line that has the group's number. */
+static int by_place(const void *a, const void *b)
+{
+    const uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void check_asked(const char *isa, const char *sweep, uint32_t type,
+                        const void *z, int groups)
+{
+    const uintptr_t strand = 13 * 1024, strands = type == BNFLOSS_F32 ? 4 : 2;
+    static uintptr_t want[4096];
+    int n = 0;
+
+    asked.wanted = 0;
+    for (int g = 0; g < groups; g++) {
+        const uintptr_t at = (uintptr_t)z + (uintptr_t)g * strands * 64;
+        const uintptr_t all = at / (strands * 64), stretch = all / 208;
+
+        for (uintptr_t k = 0; k < strands; k++)
+            want[n++] = (stretch + 1) * strands * strand + k * strand
+                        + all % 208 * 64 + at % (strands * 64);
+    }
+    qsort(asked.at, (size_t)(asked.n < 4096 ? asked.n : 4096),
+          sizeof *asked.at, by_place);
+    qsort(want, (size_t)n, sizeof *want, by_place);
+    CHECK(asked.n == n && asked.wrong == 0, "%s, %s: %d lines asked for, not "
+          "%d, %d of them not from L2", isa, sweep, asked.n, n, asked.wrong);
+    CHECK(memcmp(asked.at, want, (size_t)n * sizeof *want) == 0,
+          "%s, %s: other lines", isa, sweep);
+    for (int i = 1; i < n; i++)
+        if (asked.at[i] / 64 == asked.at[i - 1] / 64)
+            asked.wrong++;
+    CHECK(asked.wrong == 0, "%s, %s: %d lines twice", isa, sweep, asked.wrong);
+    asked.n = 0;
+    asked.wanted = 1;
+}
+
+static void prefetches(const char *isa, uint32_t type, int shift)
+{
+    /* more than two stretches, and the parts of a span and of a group */
+    enum { N = 30000, GROUPS = (N + 63) / 64, SPANS = (N + 255) / 256 };
+    static float memory[N + 64], other[N];
+    const bn_kernels *kernels = bn_kernels_get();
+    void *z = (char *)memory + (size_t)shift * bn_type_size(type);
+    bn_coefficients k;
+    bn_before before;
+    bn_factor factor;
+    bnfloss_row x;
+    bn_chunk c;
+    bn_map map;
+
+    memset(&map, 0, sizeof map);
+    map.scale = 1;
+    map.limit = 0x1.ffffffp127;
+    factor.m = 1;
+    factor.e = factor.k = 0;
+    bn_coefficients_plain(&k, &factor, 0);
+    memset(&x, 0, sizeof x);
+    memset(&c, 0, sizeof c);
+    memset(&before, 0, sizeof before);
+    memset(memory, 0, sizeof memory);
+    c.z = z;
+    c.grad = z;
+    c.n = N;
+    c.type = c.grad_type = type;
+    c.label = 9000;
+    asked.n = 0;
+    asked.wanted = 1;
+    for (int kind = BN_PLAIN; kind <= BN_GENERAL; kind++) {
+        kernels->forward[kind](&c, &map, &x);
+        check_asked(isa, "forward", type, z, GROUPS);
+    }
+    for (k.accumulate = 0; k.accumulate < 2; k.accumulate++) {
+        kernels->backward[0](&c, &k, &map);
+        check_asked(isa, "backward", type, z, GROUPS);
+        kernels->backward[1](&c, &k, &map);
+        check_asked(isa, "backward, general", type, z, GROUPS);
+    }
+    before.e = other;
+    before.grad = other;
+    before.n = N;
+    before.factor = 1;
+    kernels->kept(&before, type, z);
+    check_asked(isa, "kept", type, z, 4 * SPANS);
+    asked.wanted = 0;
+}
+
 int main(int argc, char **argv)
 {
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
@@ -885,6 +996,11 @@ int main(int argc, char **argv)
             kept_elsewhere(isa, BNFLOSS_F32, 1, shift);
             kept_elsewhere(isa, BNFLOSS_BF16, 0, shift);
             kept_elsewhere(isa, BNFLOSS_F16, 0, shift);
+        }
+        for (int shift = 0; shift < 64; shift += 9) {
+            prefetches(isa, BNFLOSS_F32, shift);
+            prefetches(isa, BNFLOSS_BF16, shift);
+            prefetches(isa, BNFLOSS_F16, shift);
         }
     }
     store_halves(all);
