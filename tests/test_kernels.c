@@ -927,7 +927,8 @@ static void prefetches(const char *isa, uint32_t type, int shift)
 {
     /* more than two stretches, and the parts of a span and of a group */
     enum { N = 30000, GROUPS = (N + 63) / 64, SPANS = (N + 255) / 256 };
-    static float memory[N + 64], other[N];
+    static float memory[N + 64], other[N + 16];
+    float *line = other + bn_until_line(other, 16);
     const bn_kernels *kernels = bn_kernels_get();
     void *z = (char *)memory + (size_t)shift * bn_type_size(type);
     bn_coefficients k;
@@ -968,6 +969,13 @@ static void prefetches(const char *isa, uint32_t type, int shift)
     before.grad = other;
     before.n = N;
     before.factor = 1;
+    k.accumulate = 0;
+    c.grad = line;
+    c.grad_type = BNFLOSS_F32;
+    c.n = N / 64 * 64;
+    c.stream = 1;
+    kernels->backward[0](&c, &k, &map);
+    check_asked(isa, "backward, streamed", type, z, N / 64);
     kernels->kept(&before, type, z);
     check_asked(isa, "kept", type, z, 4 * SPANS);
     asked.wanted = 0;
