@@ -862,7 +862,8 @@ static void kept_elsewhere(const char *isa, uint32_t type, int stream,
             CHECK(memcmp(&x, &y, sizeof x) == 0
                   && memcmp(e, alone, (size_t)n * sizeof *e) == 0,
                   "%s: the row's own sums", isa);
-            kernels->kept(&before, BNFLOSS_F32, z);   /* fences what was streamed */
+            /* fences what was streamed */
+            kernels->kept(&before, BNFLOSS_F32, z);
         }
         for (int i = 0; i < n; i++) {
             const float want = f[i] > 0x1p-60f ? f[i] * -0x1.8p-4f : 0;
@@ -912,14 +913,14 @@ static void check_asked(const char *isa, const char *sweep, uint32_t type,
           sizeof *asked.at, by_place);
     qsort(want, (size_t)n, sizeof *want, by_place);
     CHECK(asked.n == n && asked.wrong == 0, "%s, %s: %d lines asked for, not "
-          "%d, %d of them not from L2", isa, sweep, asked.n, n, asked.wrong);
+          "%d, %d of them not into L2", isa, sweep, asked.n, n, asked.wrong);
     CHECK(memcmp(asked.at, want, (size_t)n * sizeof *want) == 0,
           "%s, %s: other lines", isa, sweep);
     for (int i = 1; i < n; i++)
         if (asked.at[i] / 64 == asked.at[i - 1] / 64)
             asked.wrong++;
     CHECK(asked.wrong == 0, "%s, %s: %d lines twice", isa, sweep, asked.wrong);
-    asked.n = 0;
+    asked.n = asked.wrong = 0;
     asked.wanted = 1;
 }
 
@@ -953,7 +954,7 @@ static void prefetches(const char *isa, uint32_t type, int shift)
     c.n = N;
     c.type = c.grad_type = type;
     c.label = 9000;
-    asked.n = 0;
+    asked.n = asked.wrong = 0;
     asked.wanted = 1;
     for (int kind = BN_PLAIN; kind <= BN_GENERAL; kind++) {
         kernels->forward[kind](&c, &map, &x);
