@@ -61,26 +61,26 @@ WIDE static void scale_ahead(float *x, size_t n, float a, size_t ahead)
         x[i] *= a;
 }
 
-/* The same into L2, as the kernels do: a line of each of four strands, of the
- * stretch after the one that these four lines belong to. */
-static void ask_l2(const void *at)
+/* As the kernels do: a line of each of four strands, of the stretch after the
+ * one that these four lines belong to. */
+static void ask_strands(const void *at)
 {
-    enum { STRAND = 13 * 1024 };
+    enum { STRAND = 29 * 1024 };
     const uintptr_t line = (uintptr_t)at / 256 % (STRAND / 64);
     const uintptr_t next = (uintptr_t)at + 4 * STRAND - 192 * line;
 
-    __builtin_prefetch((const void *)next, 0, 2);
-    __builtin_prefetch((const void *)(next + STRAND), 0, 2);
-    __builtin_prefetch((const void *)(next + 2 * STRAND), 0, 2);
-    __builtin_prefetch((const void *)(next + 3 * STRAND), 0, 2);
+    __builtin_prefetch((const void *)next);
+    __builtin_prefetch((const void *)(next + STRAND));
+    __builtin_prefetch((const void *)(next + 2 * STRAND));
+    __builtin_prefetch((const void *)(next + 3 * STRAND));
 }
 
-WIDE static void scale_l2(float *x, size_t n, float a)
+WIDE static void scale_strands(float *x, size_t n, float a)
 {
     size_t i = 0;
 
     for (; i + 64 <= n; i += 64) {
-        ask_l2(x + i);
+        ask_strands(x + i);
         for (size_t j = 0; j < 64; j++)
             x[i + j] *= a;
     }
@@ -131,16 +131,16 @@ WIDE static uint64_t sum_plain(const uint64_t *x, size_t n)
 }
 
 WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n, size_t ahead,
-                               int l2)
+                               int strands)
 {
     uint64_t s[32] = { 0 }, all = 0;
     size_t i = 0;
 
     for (; i + 32 <= n; i += 32) {
-        for (size_t j = 0; j < 32 && !l2; j += 8)
+        for (size_t j = 0; j < 32 && !strands; j += 8)
             __builtin_prefetch(x + i + j + ahead);
-        if (l2)
-            ask_l2(x + i);
+        if (strands)
+            ask_strands(x + i);
         for (size_t j = 0; j < 32; j++)
             s[j] += x[i + j];
     }
@@ -171,8 +171,8 @@ WIDE static uint64_t sum_quarters(const uint64_t *x, size_t n)
     return all;
 }
 
-enum { READ_PLAIN, READ_8K, READ_16K, READ_L2, READ_QUARTERS, READS,
-       SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_L2, SCALE_PIECES,
+enum { READ_PLAIN, READ_8K, READ_16K, READ_STRANDS, READ_QUARTERS, READS,
+       SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_STRANDS, SCALE_PIECES,
        SCALE_QUARTERS, LOOPS };
 
 static void run_loop(int loop, void *p, size_t bytes)
@@ -181,12 +181,12 @@ static void run_loop(int loop, void *p, size_t bytes)
     case READ_PLAIN:  sink = sum_plain(p, bytes / 8); break;
     case READ_8K:     sink = sum_ahead(p, bytes / 8, 1024, 0); break;
     case READ_16K:    sink = sum_ahead(p, bytes / 8, 2048, 0); break;
-    case READ_L2:     sink = sum_ahead(p, bytes / 8, 0, 1); break;
+    case READ_STRANDS: sink = sum_ahead(p, bytes / 8, 0, 1); break;
     case READ_QUARTERS: sink = sum_quarters(p, bytes / 8); break;
     case SCALE_PLAIN: scale_plain(p, bytes / 4, one); break;
     case SCALE_8K:    scale_ahead(p, bytes / 4, one, 2048); break;
     case SCALE_16K:   scale_ahead(p, bytes / 4, one, 4096); break;
-    case SCALE_L2:    scale_l2(p, bytes / 4, one); break;
+    case SCALE_STRANDS: scale_strands(p, bytes / 4, one); break;
     case SCALE_PIECES: scale_pieces(p, bytes / 4, one); break;
     default:          scale_quarters(p, bytes / 4, one); break;
     }

@@ -14,18 +14,19 @@
 #include "../src/precise.h"
 #include "../src/core.h"
 
-/* What the kernels prefetch, if somebody wants to know. */
+/* What the kernels prefetch, if somebody wants to know, and into which level
+ * it has to be, 0 where there are two. */
 static struct asked {
-    uintptr_t at[4096];
-    int n, wanted, wrong;
+    uintptr_t at[8192];
+    int n, wanted, level, wrong;
 } asked;
 
 static void ask(const void *p, int level)
 {
     if (!asked.wanted)
         return;
-    asked.wrong += level != 2;
-    if (asked.n < 4096)
+    asked.wrong += asked.level && level != asked.level;
+    if (asked.n < 8192)
         asked.at[asked.n] = (uintptr_t)p;
     asked.n++;
 }
@@ -893,27 +894,16 @@ static int by_place(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void check_asked(const char *isa, const char *sweep, uint32_t type,
-                        const void *z, int groups)
+static void check_lines(const char *isa, const char *sweep, uintptr_t *want,
+                        int n)
 {
-    const uintptr_t strand = 13 * 1024, strands = type == BNFLOSS_F32 ? 4 : 2;
-    static uintptr_t want[4096];
-    int n = 0;
-
     asked.wanted = 0;
-    for (int g = 0; g < groups; g++) {
-        const uintptr_t at = (uintptr_t)z + (uintptr_t)g * strands * 64;
-        const uintptr_t all = at / (strands * 64), stretch = all / 208;
-
-        for (uintptr_t k = 0; k < strands; k++)
-            want[n++] = (stretch + 1) * strands * strand + k * strand
-                        + all % 208 * 64 + at % (strands * 64);
-    }
-    qsort(asked.at, (size_t)(asked.n < 4096 ? asked.n : 4096),
+    qsort(asked.at, (size_t)(asked.n < 8192 ? asked.n : 8192),
           sizeof *asked.at, by_place);
     qsort(want, (size_t)n, sizeof *want, by_place);
     CHECK(asked.n == n && asked.wrong == 0, "%s, %s: %d lines asked for, not "
-          "%d, %d of them not into L2", isa, sweep, asked.n, n, asked.wrong);
+          "%d, %d of them not into L%d", isa, sweep, asked.n, n, asked.wrong,
+          asked.level);
     CHECK(memcmp(asked.at, want, (size_t)n * sizeof *want) == 0,
           "%s, %s: other lines", isa, sweep);
     for (int i = 1; i < n; i++)
@@ -924,12 +914,96 @@ static void check_asked(const char *isa, const char *sweep, uint32_t type,
     asked.wanted = 1;
 }
 
+static int lines_of_strands(uint32_t type, const void *z, int groups,
+                            uintptr_t *want)
+{
+    const uintptr_t strand = 29 * 1024, strands = type == BNFLOSS_F32 ? 4 : 2;
+    int n = 0;
+
+    for (int g = 0; g < groups; g++) {
+        const uintptr_t at = (uintptr_t)z + (uintptr_t)g * strands * 64;
+        const uintptr_t all = at / (strands * 64), stretch = all / 464;
+
+        for (uintptr_t k = 0; k < strands; k++)
+            want[n++] = (stretch + 1) * strands * strand + k * strand
+                        + all % 464 * 64 + at % (strands * 64);
+    }
+    return n;
+}
+
+static void check_asked(const char *isa, const char *sweep, uint32_t type,
+                        const void *z, int groups)
+{
+    static uintptr_t want[8192];
+
+    check_lines(isa, sweep, want, lines_of_strands(type, z, groups, want));
+}
+
+/* More than a stretch, and the parts of a span and of a group. */
+enum { ASKED_N = 61000, ASKED_GROUPS = (ASKED_N + 63) / 64,
+       ASKED_LABEL = 9000 };
+
+/* What a sweep may ask for beyond either is not the other's. */
+static struct asked_memory {
+    float before[ASKED_N + 2048], logits[ASKED_N + 64];
+} asked_memory;
+
+/* Where the row before is far, its exponentials are asked for as well, 4 KiB
+ * ahead: beside each group of a span that has neither the label nor the
+ * leader, here the first, and whose next block's span has all its columns and
+ * no label. They are floats, and asked for into L1. */
+static void kept_prefetches(const char *isa, uint32_t type, bn_chunk *c,
+                            const bn_map *map)
+{
+    static float grad[ASKED_N], keep[ASKED_N];
+    static uintptr_t want[8192];
+    const bn_kernels *kernels = bn_kernels_get();
+    float *e = asked_memory.before;
+    bn_keep kept = { keep, 0, 0 };
+    bn_before before;
+
+    memset(&before, 0, sizeof before);
+    before.e = e;
+    before.grad = type == BNFLOSS_F32 ? e : grad;
+    before.grad_type = type;
+    before.n = ASKED_N;
+    before.factor = 1;
+    c->keep = &kept;
+    c->before = &before;
+    for (before.far = 0; before.far < 2; before.far++) {
+        bnfloss_row x;
+        int n = lines_of_strands(type, c->z, ASKED_GROUPS, want);
+
+        memset(&x, 0, sizeof x);
+        before.done = 0;
+        for (int i = 0; before.far && i < ASKED_N; i += 64) {
+            const int span = i / 256 * 256, later = span + 2048;
+
+            if (span == 0 || span == ASKED_LABEL / 256 * 256
+                || later == ASKED_LABEL / 256 * 256
+                || span + 256 > ASKED_N
+                || (later < ASKED_N && later + 256 > ASKED_N))
+                continue;
+            for (int line = 0; line < 4; line++)
+                want[n++] = (uintptr_t)e + (uintptr_t)i * 4 + 4096
+                            + (uintptr_t)line * 64;
+        }
+        asked.level = type == BNFLOSS_F32 ? 1 : before.far ? 0 : 2;
+        kernels->forward[BN_PLAIN](c, map, &x);
+        check_lines(isa, before.far ? "row before, far" : "row before", want,
+                    n);
+    }
+    asked.level = type == BNFLOSS_F32 ? 1 : 2;
+    c->keep = NULL;
+    c->before = NULL;
+}
+
 static void prefetches(const char *isa, uint32_t type, int shift)
 {
-    /* more than two stretches, and the parts of a span and of a group */
-    enum { N = 30000, GROUPS = (N + 63) / 64, SPANS = (N + 255) / 256 };
-    static float memory[N + 64], other[N + 16];
+    enum { N = ASKED_N, SPANS = (N + 255) / 256 };
+    static float other[N + 16];
     float *line = other + bn_until_line(other, 16);
+    float *memory = asked_memory.logits;
     const bn_kernels *kernels = bn_kernels_get();
     void *z = (char *)memory + (size_t)shift * bn_type_size(type);
     bn_coefficients k;
@@ -948,24 +1022,27 @@ static void prefetches(const char *isa, uint32_t type, int shift)
     memset(&x, 0, sizeof x);
     memset(&c, 0, sizeof c);
     memset(&before, 0, sizeof before);
-    memset(memory, 0, sizeof memory);
+    memset(&asked_memory, 0, sizeof asked_memory);
     c.z = z;
     c.grad = z;
     c.n = N;
     c.type = c.grad_type = type;
-    c.label = 9000;
+    c.label = ASKED_LABEL;
     asked.n = asked.wrong = 0;
+    asked.level = type == BNFLOSS_F32 ? 1 : 2;
     asked.wanted = 1;
     for (int kind = BN_PLAIN; kind <= BN_GENERAL; kind++) {
         kernels->forward[kind](&c, &map, &x);
-        check_asked(isa, "forward", type, z, GROUPS);
+        check_asked(isa, "forward", type, z, ASKED_GROUPS);
     }
     for (k.accumulate = 0; k.accumulate < 2; k.accumulate++) {
         kernels->backward[0](&c, &k, &map);
-        check_asked(isa, "backward", type, z, GROUPS);
+        check_asked(isa, "backward", type, z, ASKED_GROUPS);
         kernels->backward[1](&c, &k, &map);
-        check_asked(isa, "backward, general", type, z, GROUPS);
+        check_asked(isa, "backward, general", type, z, ASKED_GROUPS);
     }
+    memset(&asked_memory, 0, sizeof asked_memory);
+    kept_prefetches(isa, type, &c, &map);
     before.e = other;
     before.grad = other;
     before.n = N;
@@ -977,9 +1054,44 @@ static void prefetches(const char *isa, uint32_t type, int shift)
     c.stream = 1;
     kernels->backward[0](&c, &k, &map);
     check_asked(isa, "backward, streamed", type, z, N / 64);
+    c.n = N;
+    kernels->backward[0](&c, &k, &map);
+    check_asked(isa, "backward, streamed, and a tail", type, z, ASKED_GROUPS);
     kernels->kept(&before, type, z);
     check_asked(isa, "kept", type, z, 4 * SPANS);
     asked.wanted = 0;
+}
+
+/* Which rows are far: wide ones, and those whose exponentials are kept beside
+ * them, unless the gradients are stored past the caches. */
+static void far_rows(void)
+{
+    static const struct {
+        int64_t columns;
+        uint32_t type;
+        int stream, far;
+    } rows[] = {
+        { 1, BNFLOSS_F32, 0, 0 }, { 65536, BNFLOSS_F32, 0, 0 },
+        { 65537, BNFLOSS_F32, 0, 1 }, { 65537, BNFLOSS_F32, 1, 0 },
+        { 1, BNFLOSS_BF16, 0, 1 }, { 1, BNFLOSS_F16, 0, 1 },
+        { 65537, BNFLOSS_BF16, 0, 1 } };
+    static float e[1];
+    bn_row_plan plan;
+    bn_kept kept;
+    bn_view w;
+
+    memset(&plan, 0, sizeof plan);
+    memset(&kept, 0, sizeof kept);
+    memset(&w, 0, sizeof w);
+    kept.e = e;
+    kept.grad = e;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        kept.columns = rows[i].columns;
+        kept.stream = rows[i].stream;
+        w.grad_type = rows[i].type;
+        CHECK(bn_before_of(&w, &plan, &kept, 0).far == rows[i].far,
+              "row %d: not as far as it should be", (int)i);
+    }
 }
 
 int main(int argc, char **argv)
@@ -1012,6 +1124,7 @@ int main(int argc, char **argv)
             prefetches(isa, BNFLOSS_F16, shift);
         }
     }
+    far_rows();
     store_halves(all);
     nans();
     return test_end();

@@ -158,6 +158,7 @@ BN_INLINE KERNEL void FN(sweep)(const bn_chunk *chunk,
                 i = FN(streamed_groups)(BNFLOSS_BF16, c, i, k, map, table, 0);
             else
                 i = FN(streamed_groups)(BNFLOSS_F16, c, i, k, map, table, 0);
+            ahead = bn_ahead_of(c->type, c->z, i);
             line = -1;
             continue;
         }

@@ -138,6 +138,7 @@ typedef struct FN(pass) {
     int64_t line;               /*   gradients on the way, so far ahead */
     float *own;                 /* where those are to lie, if in place: they */
     float factor, least;        /*   can be finished beside these then */
+    const float *far;           /* NULL, or theirs that are to be asked for */
     int general, dot;
 } FN(pass);
 
@@ -260,6 +261,8 @@ BN_INLINE KERNEL void FN(clean_spans)(const uint32_t type, const void *z,
             if (more)
                 FN(group_max)(type, z, i + BN_BLOCK, t);
             bn_prefetch(type, &ahead);
+            if (f->far)
+                bn_prefetch_kept(f->far, i);
             FN(group_sums)(type, z, i, f, f->keep ? f->keep + i : NULL,
                            &lanes);
             if (f->own)
@@ -344,6 +347,7 @@ BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
     g.keep = NULL;
     g.before = NULL;
     g.own = NULL;
+    g.far = NULL;
     FN(top_init)(p->type, &t);
     while (i < end) {
         const int64_t to = f->general && p->type != BNFLOSS_F32
@@ -402,6 +406,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     f.keep = !general && c->keep ? c->keep->e : NULL;
     f.before = f.keep ? c->before : NULL;
     f.own = NULL;
+    f.far = NULL;
     f.line = 0;
     f.factor = f.least = 0;
     if (f.before) {
@@ -411,6 +416,8 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
     }
     if (f.before && f.before->grad == f.before->e)
         f.own = (float *)f.before->grad;
+    if (f.before && f.before->far)
+        f.far = f.before->e;
     f.general = general;
     f.dot = dot;
     bn_sums_init(&s, general, dot);
@@ -436,6 +443,7 @@ BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
             f.keep = NULL;
             f.before = NULL;
             f.own = NULL;
+            f.far = NULL;
         }
         f.table = v_table_load(s.table);
         top = FN(block)(&p, i, buffer, &f);

@@ -433,6 +433,10 @@ static void bn_singles_write(const bn_sweep *s, const bn_singles *a,
     bn_single_write(s, &a->label, plan->label, grad);
 }
 
+/* Floats in the place of their logits are near up to rows of this width: not
+ * worth asking for when the next row's forward pass comes to finish them. */
+enum { BN_NEAR = 65536 };
+
 /* How the kept exponentials of chunk i become gradients. */
 static bn_before bn_before_of(const bn_view *w, const bn_row_plan *plan,
                               const bn_kept *kept, int64_t i)
@@ -447,6 +451,8 @@ static bn_before bn_before_of(const bn_view *w, const bn_row_plan *plan,
     b.grad = bn_at_mut(w->grad_type, kept->grad, c);
     b.grad_type = w->grad_type;
     b.stream = kept->stream;
+    b.far = !kept->stream && (kept->columns > BN_NEAR
+                              || w->grad_type != BNFLOSS_F32);
     b.n = bn_chunk_size(kept->columns, c);
     b.done = 0;
     b.factor = b.least = 0;
