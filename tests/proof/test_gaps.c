@@ -1567,6 +1567,33 @@ static void later_rows(void)
           == BNFLOSS_E_OVERLAP, "labels in a gradient in place");
 }
 
+/* The largest logit is a later chunk's first, or a later slice's. */
+static void leader_comes_first(void)
+{
+    enum { C = BNFLOSS_CHUNK, ALL = C + 100 };
+    const bnfloss_result empty = result_of();
+    const int32_t label = 3;
+    bnfloss_layout l = layout_of(1, ALL, 0);
+    float *z = calloc(ALL, sizeof *z);
+    bnfloss_result r = empty;
+    bnfloss_outputs o;
+    bnfloss_row x;
+    int32_t top = 7;
+
+    EMPTY(o);
+    o.argmax = &top;
+    z[C] = 5;
+    CHECK(bnfloss_forward(&l, z, &label, 0, 1, &x, &o, &r) == BNFLOSS_OK
+          && top == C && x.leader_id == C, "a chunk's first: %d", (int)top);
+    l.vocab = 100;
+    l.vocab_begin = 40;
+    l.vocab_total = 200;
+    r = empty;
+    CHECK(bnfloss_forward(&l, z + C, &label, 0, 1, &x, NULL, &r) == BNFLOSS_OK
+          && x.leader_id == 40, "a slice's first: %d", (int)x.leader_id);
+    free(z);
+}
+
 /* Calls of a single row, or of none, that lack what they need. */
 static void one_row(void)
 {
@@ -2235,6 +2262,7 @@ int main(void)
     later_rows();
     states_differ();
     metrics_of_two();
+    leader_comes_first();
     one_row();
     shifts_in_bounds();
     infinite_shift();
