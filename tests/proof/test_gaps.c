@@ -1574,7 +1574,7 @@ static void leader_comes_first(void)
     const bnfloss_result empty = result_of();
     const int32_t label = 3;
     bnfloss_layout l = layout_of(1, ALL, 0);
-    float *z = calloc(ALL, sizeof *z);
+    float *z = (float *)calloc(ALL, sizeof *z);
     bnfloss_result r = empty;
     bnfloss_outputs o;
     bnfloss_row x;
