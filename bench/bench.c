@@ -153,6 +153,7 @@ static result start_case(const bench *x, const bench_case *c, batch *b,
 
     memset(&r, 0, sizeof r);
     r.c = *c;
+    r.limit = (limit_kind)x->o.limit;
     r.type = b->type->name;
     r.N = b->N;
     r.V = b->V;
@@ -276,7 +277,8 @@ static void find_limits(bench *x, page_size pages)
             if (x->o.pin && !pool_pin(pool, threads) && x->teams == 0)
                 fprintf(stderr, "bnfloss-bench: threads cannot be pinned "
                         "here\n");
-            x->team[x->teams] = limits_find(pool, threads, p, bytes);
+            x->team[x->teams] = limits_find((limit_kind)x->o.limit, pool,
+                                               threads, p, bytes);
             x->team[x->teams++].pages = pages;
         }
     free(p);

@@ -12,7 +12,13 @@
 
 #include <stddef.h>
 
+/* Of all loops, or of those alone that ask for memory from first to last: what
+ * most programs that move it are. The kernels may be faster than these. */
+typedef enum limit_kind { BEST_LOOP, STRAIGHT_LOOP } limit_kind;
+extern const char *const limit_names[];
+
 typedef struct limits {
+    limit_kind kind;
     pool_kind pool;
     int threads;
     page_size pages;                /* of the memory that is moved */
@@ -20,8 +26,10 @@ typedef struct limits {
     double read_gbs, scale_gbs;     /* GB/s; in place: read and written */
 } limits;
 
-/* Tries all loops on the buffer, some rounds of each. No value changes. */
-limits limits_find(pool_kind pool, int threads, void *p, size_t bytes);
+/* Tries the loops of a kind on the buffer, some rounds of each. No value
+ * changes. */
+limits limits_find(limit_kind kind, pool_kind pool, int threads, void *p,
+                   size_t bytes);
 
 /* Seconds for one pass over the buffer by the better of the two loops, each
  * run once. No value changes. */

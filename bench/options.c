@@ -3,6 +3,7 @@
 
 #include "bnfloss.h"
 #include "cases.h"
+#include "limits.h"
 #include "stats.h"
 
 #include <errno.h>
@@ -44,6 +45,8 @@ static const char usage[] =
 "  --mib N         size of the logits (256)\n"
 "  --rows LIST     even numbers of rows, instead of --mib\n"
 "  --rounds N      of each case (9); of a textbook loop at most 3\n"
+"  --limit KIND    best: of all loops; straight: of those that go through\n"
+"                  memory from first to last (best)\n"
 "  --pin on|off    each thread to a CPU of its own (on)\n"
 "  --quick         64 MiB, 5 rounds, of a textbook loop 1\n"
 "  --check         the results only, no speeds\n"
@@ -251,6 +254,8 @@ static void read_value(options *o, const char *option, const char *text)
         o->bytes = (size_t)number(option, text, 1, 65536) << 20;
     else if (strcmp(option, "--format") == 0)
         o->format = (int)choice(option, text, format_names);
+    else if (strcmp(option, "--limit") == 0)
+        o->limit = (int)choice(option, text, limit_names);
     else if (strcmp(option, "--pin") == 0)
         o->pin = (int)choice(option, text, on_off);
     else if (strcmp(option, "--plot") == 0)
@@ -273,7 +278,7 @@ static options default_options(void)
         .place = { 1, { IN_PLACE } }, .cache = { 1, { COLD } },
         .pool = { 1, { POOL_OPENMP } }, .isa = { 1, { 0 } },
         .scratch = { 1, { SCRATCH } }, .pages = { 1, { SMALL_PAGES } },
-        .rounds = 9, .pin = 1, .bytes = (size_t)256 << 20 };
+        .rounds = 9, .limit = BEST_LOOP, .pin = 1, .bytes = (size_t)256 << 20 };
 
     return o;
 }

@@ -20,7 +20,7 @@ enum { TABLE, CSV, JSON };
 typedef struct options {
     list loss, stage, dtype, vocab, rows, threads, place, cache, pool, isa,
         scratch, pages;
-    int rounds, format, pin, quick, check;
+    int rounds, format, limit, pin, quick, check;
     size_t bytes;               /* of the logits, where rows are not given */
     const char *plot;           /* or NULL */
 } options;

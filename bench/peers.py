@@ -24,6 +24,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -354,8 +355,9 @@ class Jax:
 
 
 class Llmc:
-    """The user's checkout of llm.c: its own source, its own flags. Its
-    backward pass adds, so its gradient is zeroed first, off the clock."""
+    """The user's checkout of llm.c: its own source, as its own Makefile
+    compiles it. Its backward pass adds, so its gradient is zeroed first, off
+    the clock."""
 
     def __init__(self, batch, loss, options):
         if loss != "sft":
@@ -363,23 +365,39 @@ class Llmc:
         if not options.llmc:
             raise Absent("give its checkout: --llmc PATH")
         self.batch, self.path = batch, options.llmc
-        self.so = c.CDLL(self.build())
+        self.so = self.build()
         self.probs = self.grad = None
 
-    def build(self):
-        source = os.path.join(self.path, "train_gpt2.c")
-        if not os.path.exists(source):
-            raise Absent("there is no " + source)
-        folder = tempfile.mkdtemp()
-        target = os.path.join(folder, "llmc.so")
+    def command(self):
+        """How its Makefile would compile train_gpt2.c."""
         done = subprocess.run(
-            ["cc", "-Ofast", "-fno-finite-math-only", "-march=native",
-             "-fopenmp", "-DOMP", "-DTESTING", "-w", "-shared", "-fPIC", "-I",
-             self.path, source, "-o", target, "-lm"], capture_output=True,
-            text=True)
-        if done.returncode:
-            raise Absent("it does not compile: " + done.stderr[:200])
-        return target
+            ["make", "-rnB", "train_gpt2", "NO_MULTI_GPU=1", "USE_CUDNN=0"],
+            cwd=self.path, capture_output=True, text=True)
+        for line in done.stdout.splitlines():
+            if " train_gpt2.c " in line:
+                return shlex.split(line)
+        raise Absent("its Makefile does not say how to make train_gpt2: "
+                     + done.stderr[:200])
+
+    def build(self):
+        """Linked apart: with -Ofast a library turns denormals off for all."""
+        if not os.path.exists(os.path.join(self.path, "train_gpt2.c")):
+            raise Absent("there is no train_gpt2.c in " + self.path)
+        words = [w for w in self.command() if not w.startswith("-l")]
+        if "-o" in words:
+            at = words.index("-o")
+            del words[at:at + 2]
+        with tempfile.TemporaryDirectory() as folder:
+            made = os.path.join(folder, "llmc.o")
+            target = os.path.join(folder, "llmc.so")
+            for command in (words + ["-DTESTING", "-fPIC", "-c", "-o", made],
+                            [words[0], "-shared", "-fopenmp", made, "-o",
+                             target, "-lm"]):
+                done = subprocess.run(command, cwd=self.path,
+                                      capture_output=True, text=True)
+                if done.returncode:
+                    raise Absent("it does not compile: " + done.stderr[:200])
+            return c.CDLL(target)
 
     def version(self):
         done = subprocess.run(["git", "-C", self.path, "rev-parse", "--short",

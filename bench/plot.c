@@ -136,13 +136,14 @@ static void draw_head(const picture *p)
              p->like->place == IN_PLACE ? "in place" : "out of place");
     text(p, 24, 32, "title", "start", line_of);
     snprintf(line_of, sizeof line_of, "%s, %s, bnfloss %s%s%s%s; median of %d "
-             "rounds, each beside its limit", machine_name(),
+             "rounds, each beside its limit%s", machine_name(),
              strstr(p->like == &p->r->c ? p->r->name : "", "isa:")
                  ? strstr(p->r->name, "isa:") + 4 : "", bnfloss_version(),
              p->like->cache == HOT ? ", in the cache" : "",
              p->like->pool == POOL_PTHREADS ? ", the caller's threads" : "",
              p->like->pages == HUGE_PAGES ? ", huge pages" : "",
-             p->r->rounds);
+             p->r->rounds,
+             p->r->limit == STRAIGHT_LOOP ? " (straight loops)" : "");
     text(p, 24, 53, "small", "start", line_of);
     dot(p, "bnf", 30, 74, 5.5);
     text(p, 42, 78, "small", "start", "this library");

@@ -16,7 +16,7 @@ int is_unstable(const result *r)
 
 int is_below_limit(const result *r)
 {
-    return median(r->ratio, r->rounds) < LIMIT_FLOOR;
+    return r->limit == BEST_LOOP && median(r->ratio, r->rounds) < LIMIT_FLOOR;
 }
 
 double ns_per_logit(const result *r)
@@ -72,8 +72,9 @@ static void table_head(const options *o, const limits *l, int teams)
     printf("bnfloss %s on %s, %d CPU%s\n", bnfloss_version(), machine_name(),
            pool_cpus(), pool_cpus() == 1 ? "" : "s");
     for (int i = 0; i < teams; i++)
-        printf("limit, %d thread%s%s%s: read %.1f GB/s, in place %.1f GB/s\n",
-               l[i].threads, l[i].threads == 1 ? "" : "s",
+        printf("limit, %d thread%s%s%s%s: read %.1f GB/s, in place %.1f "
+               "GB/s\n", l[i].threads, l[i].threads == 1 ? "" : "s",
+               l[i].kind == STRAIGHT_LOOP ? ", straight loops" : "",
                l[i].pool == POOL_PTHREADS ? ", pthreads" : "",
                l[i].pages == HUGE_PAGES ? ", huge pages" : "", l[i].read_gbs,
                l[i].scale_gbs);
@@ -139,11 +140,12 @@ static void json_head(const limits *l, int teams)
            "    \"json_schema_version\": 1,\n    \"limits\": [", date, host,
            pool_cpus(), machine_name(), bnfloss_version());
     for (int i = 0; i < teams; i++)
-        printf("%s\n      {\"threads\": %d, \"pool\": \"%s\", "
-               "\"pages\": \"%s\", \"read_gb_per_s\": %.4g, "
+        printf("%s\n      {\"threads\": %d, \"loops\": \"%s\", "
+               "\"pool\": \"%s\", \"pages\": \"%s\", \"read_gb_per_s\": %.4g, "
                "\"in_place_gb_per_s\": %.4g}",
-               i ? "," : "", l[i].threads, pool_names[l[i].pool],
-               page_names[l[i].pages], l[i].read_gbs, l[i].scale_gbs);
+               i ? "," : "", l[i].threads, limit_names[l[i].kind],
+               pool_names[l[i].pool], page_names[l[i].pages], l[i].read_gbs,
+               l[i].scale_gbs);
     printf("\n    ]\n  },\n  \"benchmarks\": [");
 }
 

@@ -9,6 +9,7 @@
 
 typedef struct result {
     bench_case c;
+    limit_kind limit;
     char name[128];
     const char *type;
     int64_t N, V;
@@ -22,7 +23,7 @@ typedef struct result {
 } result;
 
 /* A ratio below this means that the limit was measured badly: nothing moves
- * the same bytes faster. */
+ * the same bytes faster than the best loop. */
 #define LIMIT_FLOOR 0.97
 
 int is_unstable(const result *r);

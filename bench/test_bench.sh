@@ -54,12 +54,18 @@ if "$bench" --check --loss sft --shape 4096 --mib 1 --pages huge \
 else
     try "no huge pages, and said so" grep -q 'gives none' "$scratch/huge"
 fi
+try "straight loops" measured "$scratch/straight" --limit straight --loss sft \
+    --stage fused --plot "$scratch/straight.svg"
+try "and said so" grep -q '^limit, 2 threads, straight loops: read' \
+    "$scratch/straight"
+try "in the picture, too" grep -q '(straight loops)' "$scratch/straight.svg"
 try "JSON" measured "$scratch/json" --format json
 if need python3; then
     cat >"$scratch/read.py" <<'P'
 import json, sys, xml.dom.minidom
 run = json.load(open(sys.argv[1]))
-assert run["context"]["limits"][0]["read_gb_per_s"] > 0
+limits = run["context"]["limits"][0]
+assert limits["read_gb_per_s"] > 0 and limits["loops"] == "best"
 entries = run["benchmarks"]
 name = "sft/fused/f32/4096/threads:2/isa:"
 mine = [e for e in entries if e["run_name"].startswith(name)]
@@ -108,6 +114,7 @@ try "rows" answer "even numbers" --rows 3
 try "rounds" answer "from 1 to 99, not '100'" --rounds 100
 try "mib" answer "from 1 to 65536, not '1x'" --mib 1x
 try "format" answer "takes table, csv or json" --format xml
+try "limit" answer "takes best or straight, not 'plain'" --limit plain
 try "pin" answer "takes off or on" --pin maybe
 try "an empty item" answer "a list like a,b,c" --loss sft,,bnf
 try "no such option" answer "no option '--los'" --los sft
