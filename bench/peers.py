@@ -25,6 +25,7 @@ import os
 import platform
 import resource
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -370,6 +371,8 @@ class Llmc:
 
     def command(self):
         """How its Makefile would compile train_gpt2.c."""
+        if not shutil.which("make"):
+            raise Absent("there is no make, which knows its flags")
         done = subprocess.run(
             ["make", "-rnB", "train_gpt2", "NO_MULTI_GPU=1", "USE_CUDNN=0"],
             cwd=self.path, capture_output=True, text=True)
