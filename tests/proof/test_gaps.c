@@ -1594,6 +1594,34 @@ static void leader_comes_first(void)
     free(z);
 }
 
+/* Of a row of two chunks: what was not asked for is 0, whatever else was. */
+static void no_more_than_asked(void)
+{
+    enum { ALL = BNFLOSS_CHUNK + 100 };
+    const uint32_t taken[] = { BNFLOSS_ENTROPY, BNFLOSS_MEAN, BNFLOSS_SQUARES };
+    const int32_t label = 3;
+    float *z = (float *)calloc(ALL, sizeof *z);
+    bnfloss_row x;
+
+    z[9] = 1;
+    z[ALL - 9] = 2;
+    for (uint32_t k = 0; k < 8; k++) {
+        bnfloss_layout l = layout_of(1, ALL, 0);
+        bnfloss_result r = result_of();
+
+        for (int j = 0; j < 3; j++)
+            l.flags |= k >> j & 1 ? taken[j] : 0;
+        CHECK(bnfloss_forward(&l, z, &label, 0, 1, &x, NULL, &r) == BNFLOSS_OK
+              && x.sum != 0, "flags %u", l.flags);
+        CHECK((x.dot != 0) == (k & 1) && (x.shift != 0) == (k >> 1 & 1)
+              && (x.finite != 0) == (k >> 1 & 1)
+              && (x.square != 0) == (k >> 2),
+              "flags %u: dot %g, shift %g, finite %g, square %g", l.flags,
+              x.dot, x.shift, x.finite, x.square);
+    }
+    free(z);
+}
+
 /* Calls of a single row, or of none, that lack what they need. */
 static void one_row(void)
 {
@@ -2263,6 +2291,7 @@ int main(void)
     states_differ();
     metrics_of_two();
     leader_comes_first();
+    no_more_than_asked();
     one_row();
     shifts_in_bounds();
     infinite_shift();
