@@ -1094,6 +1094,31 @@ static void far_rows(void)
     }
 }
 
+/* Threads share a row where that takes fewer chunks one after the other than a
+ * row for each of them; the bits are the same. */
+static void wide_rows(void)
+{
+    bn_view w;
+
+    memset(&w, 0, sizeof w);
+    for (int chunks = 1; chunks <= 9; chunks++)
+        for (int rows = 1; rows <= 9; rows++)
+            for (int threads = 1; threads <= 9; threads++) {
+                int shared = 0, apart = 0;
+
+                for (int k = 0; k < chunks; k += threads)
+                    shared += rows;
+                for (int k = 0; k < rows; k += threads)
+                    apart += chunks;
+                w.rows = rows;
+                w.vocab = (int64_t)(chunks - 1) * BNFLOSS_CHUNK + 1;
+                CHECK(bn_is_wide(&w, threads)
+                          == (rows < threads && shared < apart),
+                      "%d rows of %d chunks, %d threads", rows, chunks,
+                      threads);
+            }
+}
+
 int main(int argc, char **argv)
 {
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
@@ -1125,6 +1150,7 @@ int main(int argc, char **argv)
         }
     }
     far_rows();
+    wide_rows();
     store_halves(all);
     nans();
     return test_end();
