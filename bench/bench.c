@@ -278,7 +278,7 @@ static void find_limits(bench *x, page_size pages)
                 fprintf(stderr, "bnfloss-bench: threads cannot be pinned "
                         "here\n");
             x->team[x->teams] = limits_find((limit_kind)x->o.limit, pool,
-                                               threads, p, bytes);
+                                            threads, p, bytes);
             x->team[x->teams++].pages = pages;
         }
     free(p);

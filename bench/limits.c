@@ -177,6 +177,19 @@ enum { READ_PLAIN, READ_8K, READ_16K, READ_STRANDS, READ_QUARTERS, READS,
        SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_STRANDS, SCALE_PIECES,
        SCALE_QUARTERS, LOOPS };
 
+const char *loop_name(int loop)
+{
+    static const char *const names[LOOPS] = {
+        [READ_PLAIN] = "plain", [READ_8K] = "8K ahead",
+        [READ_16K] = "16K ahead", [READ_STRANDS] = "strands",
+        [READ_QUARTERS] = "quarters", [SCALE_PLAIN] = "plain",
+        [SCALE_8K] = "8K ahead", [SCALE_16K] = "16K ahead",
+        [SCALE_STRANDS] = "strands", [SCALE_PIECES] = "pieces",
+        [SCALE_QUARTERS] = "quarters" };
+
+    return names[loop];
+}
+
 /* Each asks for memory from first to last. */
 static int is_straight(int loop)
 {

@@ -31,6 +31,9 @@ typedef struct limits {
 limits limits_find(limit_kind kind, pool_kind pool, int threads, void *p,
                    size_t bytes);
 
+/* What a loop is called. */
+const char *loop_name(int loop);
+
 /* Seconds for one pass over the buffer by the better of the two loops, each
  * run once. No value changes. */
 double limit_read(const limits *l, void *p, size_t bytes);

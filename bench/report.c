@@ -142,10 +142,14 @@ static void json_head(const limits *l, int teams)
     for (int i = 0; i < teams; i++)
         printf("%s\n      {\"threads\": %d, \"loops\": \"%s\", "
                "\"pool\": \"%s\", \"pages\": \"%s\", \"read_gb_per_s\": %.4g, "
-               "\"in_place_gb_per_s\": %.4g}",
+               "\"in_place_gb_per_s\": %.4g,\n       "
+               "\"read_loops\": [\"%s\", \"%s\"], "
+               "\"in_place_loops\": [\"%s\", \"%s\"]}",
                i ? "," : "", l[i].threads, limit_names[l[i].kind],
                pool_names[l[i].pool], page_names[l[i].pages], l[i].read_gbs,
-               l[i].scale_gbs);
+               l[i].scale_gbs, loop_name(l[i].read[0]),
+               loop_name(l[i].read[1]), loop_name(l[i].scale[0]),
+               loop_name(l[i].scale[1]));
     printf("\n    ]\n  },\n  \"benchmarks\": [");
 }
 

@@ -83,6 +83,16 @@ assert len(xml.dom.minidom.parse(sys.argv[2]).getElementsByTagName("circle")) \
 P
     try "JSON and SVG say what they should" python3 "$scratch/read.py" \
         "$scratch/json" "$scratch/plot.svg"
+    try "straight loops in JSON" measured "$scratch/json" --limit straight \
+        --format json --loss sft --stage fused
+    cat >"$scratch/loops.py" <<'P'
+import json, sys
+for l in json.load(open(sys.argv[1]))["context"]["limits"]:
+    assert l["loops"] == "straight"
+    for loop in l["read_loops"] + l["in_place_loops"]:
+        assert loop in ("plain", "8K ahead", "16K ahead", "pieces"), loop
+P
+    try "no others" python3 "$scratch/loops.py" "$scratch/json"
 fi
 
 # ---- What it refuses --------------------------------------------------------
