@@ -219,14 +219,14 @@ static void measure_batch(bench *x, const dtype *type, int64_t N, int64_t V,
                           int cache, page_size pages)
 {
     const int beside = type->logits != type->grad
-                       || list_holds(&x->o.place, OUT_OF_PLACE);
-    int most = 1;
+                       || list_has(&x->o.place, OUT_OF_PLACE);
+    int max = 1;
     batch b;
     reference ref;
 
     for (int t = 0; t < x->teams; t++)
-        most = x->team[t].threads > most ? x->team[t].threads : most;
-    b = batch_make(type, N, V, beside, most, pages);
+        max = x->team[t].threads > max ? x->team[t].threads : max;
+    b = batch_make(type, N, V, beside, max, pages);
     ref = reference_of(&b);
     for (int t = 0; t < x->teams; t++) {
         const bench_case base = {

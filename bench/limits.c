@@ -65,24 +65,24 @@ WIDE static void scale_ahead(float *x, size_t n, float a, size_t ahead)
 
 /* As the kernels do: a line of each of four strands, of the stretch after the
  * one that these four lines belong to. */
-static void ask_strands(const void *at)
+static void prefetch_streams(const void *at)
 {
-    enum { STRAND = 29 * 1024 };
-    const uintptr_t line = (uintptr_t)at / 256 % (STRAND / 64);
-    const uintptr_t next = (uintptr_t)at + 4 * STRAND - 192 * line;
+    enum { STREAM_STRIDE = 29 * 1024 };
+    const uintptr_t line = (uintptr_t)at / 256 % (STREAM_STRIDE / 64);
+    const uintptr_t next = (uintptr_t)at + 4 * STREAM_STRIDE - 192 * line;
 
     __builtin_prefetch((const void *)next);
-    __builtin_prefetch((const void *)(next + STRAND));
-    __builtin_prefetch((const void *)(next + 2 * STRAND));
-    __builtin_prefetch((const void *)(next + 3 * STRAND));
+    __builtin_prefetch((const void *)(next + STREAM_STRIDE));
+    __builtin_prefetch((const void *)(next + 2 * STREAM_STRIDE));
+    __builtin_prefetch((const void *)(next + 3 * STREAM_STRIDE));
 }
 
-WIDE static void scale_strands(float *x, size_t n, float a)
+WIDE static void scale_streams(float *x, size_t n, float a)
 {
     size_t i = 0;
 
     for (; i + 64 <= n; i += 64) {
-        ask_strands(x + i);
+        prefetch_streams(x + i);
         for (size_t j = 0; j < 64; j++)
             x[i + j] *= a;
     }
@@ -133,16 +133,16 @@ WIDE static uint64_t sum_plain(const uint64_t *x, size_t n)
 }
 
 WIDE static uint64_t sum_ahead(const uint64_t *x, size_t n, size_t ahead,
-                               int strands)
+                               int streams)
 {
     uint64_t s[32] = { 0 }, all = 0;
     size_t i = 0;
 
     for (; i + 32 <= n; i += 32) {
-        for (size_t j = 0; j < 32 && !strands; j += 8)
+        for (size_t j = 0; j < 32 && !streams; j += 8)
             __builtin_prefetch(x + i + j + ahead);
-        if (strands)
-            ask_strands(x + i);
+        if (streams)
+            prefetch_streams(x + i);
         for (size_t j = 0; j < 32; j++)
             s[j] += x[i + j];
     }
@@ -173,19 +173,20 @@ WIDE static uint64_t sum_quarters(const uint64_t *x, size_t n)
     return all;
 }
 
-enum { READ_PLAIN, READ_8K, READ_16K, READ_STRANDS, READ_QUARTERS, READS,
-       SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_STRANDS, SCALE_PIECES,
+enum { READ_PLAIN, READ_8K, READ_16K, READ_STREAMS, READ_QUARTERS, READS,
+       SCALE_PLAIN = READS, SCALE_8K, SCALE_16K, SCALE_STREAMS, SCALE_PIECES,
        SCALE_QUARTERS, LOOPS };
 
 const char *loop_name(int loop)
 {
     static const char *const names[LOOPS] = {
-        [READ_PLAIN] = "plain", [READ_8K] = "8K ahead",
-        [READ_16K] = "16K ahead", [READ_STRANDS] = "strands",
+        [READ_PLAIN] = "plain",       [READ_8K] = "8K ahead",
+        [READ_16K] = "16K ahead",     [READ_STREAMS] = "strands",
         [READ_QUARTERS] = "quarters", [SCALE_PLAIN] = "plain",
-        [SCALE_8K] = "8K ahead", [SCALE_16K] = "16K ahead",
-        [SCALE_STRANDS] = "strands", [SCALE_PIECES] = "pieces",
-        [SCALE_QUARTERS] = "quarters" };
+        [SCALE_8K] = "8K ahead",      [SCALE_16K] = "16K ahead",
+        [SCALE_STREAMS] = "strands",  [SCALE_PIECES] = "pieces",
+        [SCALE_QUARTERS] = "quarters"
+    };
 
     return names[loop];
 }
@@ -193,8 +194,8 @@ const char *loop_name(int loop)
 /* Each asks for memory from first to last. */
 static int is_straight(int loop)
 {
-    return loop != READ_STRANDS && loop != READ_QUARTERS
-           && loop != SCALE_STRANDS && loop != SCALE_QUARTERS;
+    return loop != READ_STREAMS && loop != READ_QUARTERS
+           && loop != SCALE_STREAMS && loop != SCALE_QUARTERS;
 }
 
 static void run_loop(int loop, void *p, size_t bytes)
@@ -203,12 +204,12 @@ static void run_loop(int loop, void *p, size_t bytes)
     case READ_PLAIN:  sink = sum_plain(p, bytes / 8); break;
     case READ_8K:     sink = sum_ahead(p, bytes / 8, 1024, 0); break;
     case READ_16K:    sink = sum_ahead(p, bytes / 8, 2048, 0); break;
-    case READ_STRANDS: sink = sum_ahead(p, bytes / 8, 0, 1); break;
+    case READ_STREAMS: sink = sum_ahead(p, bytes / 8, 0, 1); break;
     case READ_QUARTERS: sink = sum_quarters(p, bytes / 8); break;
     case SCALE_PLAIN: scale_plain(p, bytes / 4, one); break;
     case SCALE_8K:    scale_ahead(p, bytes / 4, one, 2048); break;
     case SCALE_16K:   scale_ahead(p, bytes / 4, one, 4096); break;
-    case SCALE_STRANDS: scale_strands(p, bytes / 4, one); break;
+    case SCALE_STREAMS: scale_streams(p, bytes / 4, one); break;
     case SCALE_PIECES: scale_pieces(p, bytes / 4, one); break;
     default:          scale_quarters(p, bytes / 4, one); break;
     }

@@ -212,7 +212,7 @@ static list *list_of(options *o, const char *option)
     return NULL;
 }
 
-int list_holds(const list *l, int64_t x)
+int list_has(const list *l, int64_t x)
 {
     for (int i = 0; i < l->n; i++)
         if (l->of[i] == x)
@@ -235,7 +235,7 @@ static void read_list(const char *option, const char *text, list *to)
         memcpy(item, text, n);
         item[n] = 0;
         x = value_of(option, item);
-        if (!list_holds(to, x)) {
+        if (!list_has(to, x)) {
             if (to->n == MAX_LIST)
                 refuse("%s takes at most %d values", option, MAX_LIST);
             to->of[to->n++] = x;
@@ -266,19 +266,25 @@ static void read_value(options *o, const char *option, const char *text)
 
 static options default_options(void)
 {
-    const int cpus = pool_cpus(), most = pool_most(POOL_OPENMP);
-    const options o = {
-        .loss = { 6, { SFT, BNF, DPO, TEXTBOOK_SFT, TEXTBOOK_BNF,
-                       TEXTBOOK_DPO } },
-        .stage = { 3, { FORWARD, BACKWARD, FUSED } },
-        .dtype = { 1, { 0 } },
-        .vocab = { 3, { 32000, 128256, 262144 } },
-        .threads = { cpus > 1 && most > 1 ? 2 : 1,
-                     { 1, cpus < most ? cpus : most } },
-        .place = { 1, { IN_PLACE } }, .cache = { 1, { COLD } },
-        .pool = { 1, { POOL_OPENMP } }, .isa = { 1, { 0 } },
-        .scratch = { 1, { SCRATCH } }, .pages = { 1, { SMALL_PAGES } },
-        .rounds = 9, .limit = BEST_LOOP, .pin = 1, .bytes = (size_t)256 << 20 };
+    const int cpus = pool_cpus(), max = pool_max(POOL_OPENMP);
+    const options o = { .loss = { 6,
+                                  { SFT, BNF, DPO, TEXTBOOK_SFT, TEXTBOOK_BNF,
+                                    TEXTBOOK_DPO } },
+                        .stage = { 3, { FORWARD, BACKWARD, FUSED } },
+                        .dtype = { 1, { 0 } },
+                        .vocab = { 3, { 32000, 128256, 262144 } },
+                        .threads = { cpus > 1 && max > 1 ? 2 : 1,
+                                     { 1, cpus < max ? cpus : max } },
+                        .place = { 1, { IN_PLACE } },
+                        .cache = { 1, { COLD } },
+                        .pool = { 1, { POOL_OPENMP } },
+                        .isa = { 1, { 0 } },
+                        .scratch = { 1, { SCRATCH } },
+                        .pages = { 1, { SMALL_PAGES } },
+                        .rounds = 9,
+                        .limit = BEST_LOOP,
+                        .pin = 1,
+                        .bytes = (size_t)256 << 20 };
 
     return o;
 }
@@ -286,14 +292,15 @@ static options default_options(void)
 /* What each value allows may still not go together. */
 static void check_options(const options *o)
 {
-    int64_t most = 1;
+    int64_t max = 1;
 
     for (int i = 0; i < o->threads.n; i++)
-        most = o->threads.of[i] > most ? o->threads.of[i] : most;
-    if (list_holds(&o->pool, POOL_OPENMP) && most > pool_most(POOL_OPENMP))
+        max = o->threads.of[i] > max ? o->threads.of[i] : max;
+    if (list_has(&o->pool, POOL_OPENMP) && max > pool_max(POOL_OPENMP))
         refuse("--threads %lld: this build has no OpenMP; use 1, or --pool "
-               "pthreads", (long long)most);
-    if (o->plot && (o->check || !list_holds(&o->stage, FUSED)))
+               "pthreads",
+               (long long)max);
+    if (o->plot && (o->check || !list_has(&o->stage, FUSED)))
         refuse("--plot shows the fused stage: --stage has to have it, and "
                "--check has no speeds to show");
 }

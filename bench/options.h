@@ -13,7 +13,7 @@ typedef struct list {
     int64_t of[MAX_LIST];
 } list;
 
-int list_holds(const list *l, int64_t x);
+int list_has(const list *l, int64_t x);
 
 enum { TABLE, CSV, JSON };
 

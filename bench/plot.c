@@ -19,7 +19,7 @@ typedef struct picture {
     int threads[MAX_PANELS], panels;
     int64_t V[MAX_LIST];
     int vocabs;
-    double most;                    /* where the axis ends */
+    double max;                     /* where the axis ends */
 } picture;
 
 static const char style[] =
@@ -66,7 +66,7 @@ static double ratio_of(const result *r)
 /* The axes' extents, from the results that are shown. */
 static void gather(picture *p)
 {
-    p->most = 10;
+    p->max = 10;
     for (int i = 0; i < p->n; i++) {
         const result *r = p->r + i;
         int k = 0;
@@ -81,7 +81,7 @@ static void gather(picture *p)
             ;
         if (k == p->vocabs && k < MAX_LIST)
             p->V[p->vocabs++] = r->V;
-        p->most = fmax(p->most, 1.6 * ratio_of(r));
+        p->max = fmax(p->max, 1.6 * ratio_of(r));
     }
 }
 
@@ -93,7 +93,7 @@ static int panel_width(const picture *p)
 /* Where a ratio is in a panel; the axis begins a little below the limit. */
 static double x_of(const picture *p, int panel, double ratio)
 {
-    const double low = log(0.8), high = log(p->most);
+    const double low = log(0.8), high = log(p->max);
     const double x = (log(fmax(ratio, 0.8)) - low) / (high - low);
 
     return LEFT + panel * (panel_width(p) + BETWEEN) + x * panel_width(p);
@@ -167,13 +167,13 @@ static void draw_axis(const picture *p, int panel)
     for (size_t k = 0; k < sizeof ticks / sizeof *ticks; k++) {
         const double x = x_of(p, panel, ticks[k]);
 
-        if (ticks[k] > p->most)
+        if (ticks[k] > p->max)
             break;
         line(p, k ? "grid" : "limit", x, TOP - 4, x, bottom);
         snprintf(label, sizeof label, "%d", ticks[k]);
         text(p, x, bottom + 18, "small", "middle", label);
     }
-    text(p, (x_of(p, panel, 1) + x_of(p, panel, p->most)) / 2, bottom + 40,
+    text(p, (x_of(p, panel, 1) + x_of(p, panel, p->max)) / 2, bottom + 40,
          "small", "middle", "time over the limit, log scale");
 }
 

@@ -10,7 +10,7 @@
 #include <sched.h>
 #endif
 
-enum { MOST = 256 };
+enum { MAX = 256 };
 
 /* ---- Where --------------------------------------------------------------- */
 
@@ -71,7 +71,7 @@ static void pin_task(void *job, int t, int threads)
 
 int pool_pin(pool_kind kind, int threads)
 {
-    int pinned[MOST] = { 0 };
+    int pinned[MAX] = { 0 };
 
     pool_run(kind, threads, pin_task, pinned);
     for (int t = 0; t < threads; t++)
@@ -83,10 +83,10 @@ int pool_pin(pool_kind kind, int threads)
 /* ---- OpenMP -------------------------------------------------------------- */
 
 #ifdef _OPENMP
-int pool_most(pool_kind kind)
+int pool_max(pool_kind kind)
 {
     (void)kind;
-    return MOST;
+    return MAX;
 }
 
 static void run_openmp(int threads, pool_task *task, void *job)
@@ -96,10 +96,7 @@ static void run_openmp(int threads, pool_task *task, void *job)
         task(job, t, threads);
 }
 #else
-int pool_most(pool_kind kind)
-{
-    return kind == POOL_OPENMP ? 1 : MOST;
-}
+int pool_max(pool_kind kind) { return kind == POOL_OPENMP ? 1 : MAX; }
 
 static void run_openmp(int threads, pool_task *task, void *job)
 {
@@ -149,7 +146,7 @@ static void *work(void *index)
  * also one that was posted before it ran. */
 static void start_workers(int threads)
 {
-    static int index[MOST];
+    static int index[MAX];
     pthread_t id;
 
     while (pool.started < threads - 1) {

@@ -19,6 +19,6 @@ int pool_pin(pool_kind kind, int threads);
 
 /* CPUs that this process may use, and most threads of a pool here. */
 int pool_cpus(void);
-int pool_most(pool_kind kind);
+int pool_max(pool_kind kind);
 
 #endif

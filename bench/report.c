@@ -55,16 +55,14 @@ const char *machine_name(void)
 /* Room for the longest name that these options make. */
 static int name_width(const options *o)
 {
-    int out = list_holds(&o->place, OUT_OF_PLACE);
+    int out = list_has(&o->place, OUT_OF_PLACE);
 
     for (int i = 0; i < o->dtype.n; i++)    /* a mixed one is always beside */
         out |= dtypes[o->dtype.of[i]].logits != dtypes[o->dtype.of[i]].grad;
-    return 52 + 10 * out
-           + 10 * list_holds(&o->cache, HOT)
-           + 14 * list_holds(&o->pool, POOL_PTHREADS)
-           + 12 * list_holds(&o->scratch, NO_SCRATCH)
-           + 11 * list_holds(&o->pages, HUGE_PAGES)
-           + (o->rows.n > 0 ? 13 : 0);
+    return 52 + 10 * out + 10 * list_has(&o->cache, HOT)
+           + 14 * list_has(&o->pool, POOL_PTHREADS)
+           + 12 * list_has(&o->scratch, NO_SCRATCH)
+           + 11 * list_has(&o->pages, HUGE_PAGES) + (o->rows.n > 0 ? 13 : 0);
 }
 
 static void table_head(const options *o, const limits *l, int teams)

@@ -4,7 +4,7 @@
  *
  * Three floors. A line that needs the SIMD lanes belongs to kernels/, one
  * that needs the rows around it to rows/, one that needs only numbers to
- * losses/. No floor calls a floor above it; door/ lets the caller in.
+ * losses/. No floor calls a floor above it; api/ lets the caller in.
  */
 #include "../include/bnfloss.h"
 
@@ -12,7 +12,7 @@
 #include "core.h"           /* the types that the floors share */
 
 /* floor 1: log-probabilities in, loss and dlogp out */
-#include "losses/maths.c"   /* exp, expm1, log, log1p, tanh in double */
+#include "math.c"           /* exp, expm1, log, log1p, tanh in double */
 #include "losses/real.h"    /* the number type and its few functions */
 #include "losses/softmax.h" /* what one token's softmax has to say */
 #include "losses/sft.h"
@@ -22,14 +22,14 @@
 #include "losses/logistic.h" /* and losses of it */
 #include "losses/adadpo.h"
 #include "losses/piecewise.h"
-#include "losses/apart.h"   /* of a pair: chosen and rejected apart */
-#include "losses/unpaired.h"
+#include "losses/pair_loss.h" /* of a pair: chosen and rejected apart */
+#include "losses/sequence_loss.h"
 #include "losses/table.h"   /* all of them, a line each */
 #include "losses/state.h"   /* what a row's forward pass has left */
 #include "losses/batch.c"   /* tokens, sequences, normalisation */
 #include "losses/pairs.c"   /* pairs, sorted batches, single responses */
 #include "losses/metrics.c" /* the sum of it, and what else is worth knowing */
-#include "losses/shifts.c"  /* how far the policy has moved */
+#include "losses/drift.c"   /* how far the policy has moved */
 
 /* floor 3, which floor 2 stands on: one row */
 #include "kernels/convert.c" /* one element of each type */
@@ -41,18 +41,18 @@
 #include "kernels/cpu.c"    /* which of them to use */
 
 /* floor 2: labels, strides, dtypes, chunks, threads */
-#include "rows/env.c"
+#include "fenv.c"
 #include "rows/row.c"
 #include "rows/threads.c"
 #include "rows/sweep.c"
 
 /* the door */
-#include "door/check.c"     /* everything that can be wrong with buffers, */
-#include "door/names.c"     /* of errors and losses, and their defaults */
-#include "door/check_loss.c" /* and what with a loss and its inputs */
-#include "door/stages.c"    /* forward, merge, outputs, backward */
-#include "door/loss.c"      /* workspace, loss, run */
-#include "door/shifts.c"
-#include "door/selftest.c"  /* the library's test of the machine */
+#include "api/check.c"      /* everything that can be wrong with buffers, */
+#include "api/names.c"      /* of errors and losses, and their defaults */
+#include "api/check_loss.c"  /* and what with a loss and its inputs */
+#include "api/stages.c"     /* forward, merge, outputs, backward */
+#include "api/loss.c"       /* workspace, loss, run */
+#include "api/drift.c"
+#include "api/selftest.c"   /* the library's test of the machine */
 
 #include "precise_end.h"    /* closes what precise.h opened */

@@ -8,16 +8,20 @@
 #define BN_INLINE static inline __attribute__((always_inline))
 #define BN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define BN_NOINLINE __attribute__((noinline))
-#define BN_PREFETCH(p, level) __builtin_prefetch(p, 0, 4 - (level))
 #elif defined(_MSC_VER)
 #define BN_INLINE static __forceinline
 #define BN_NOINLINE __declspec(noinline)
 #define BN_UNLIKELY(x) (x)
-#define BN_PREFETCH(p, level) ((void)(p))
 #else
 #define BN_INLINE static inline
 #define BN_NOINLINE
 #define BN_UNLIKELY(x) (x)
+#endif
+
+#if defined(BN_PREFETCH)        /* a test's own */
+#elif defined(__GNUC__)
+#define BN_PREFETCH(p, level) __builtin_prefetch(p, 0, 4 - (level))
+#else
 #define BN_PREFETCH(p, level) ((void)(p))
 #endif
 
@@ -76,12 +80,12 @@ static int bn_same_text(const char *a, const char *b)
 }
 
 /* A caller's layout, checked at the door and every default resolved. */
-typedef struct bn_view {
+typedef struct bn_layout {
     uint32_t logits_type, grad_type, label_type;
     int accumulate, entropy, mean, squares;
     float scale, softcap, smoothing, z_loss;
     int64_t rows, vocab, logits_stride, grad_stride, grad_cols;
     int64_t vocab_begin, vocab_total;
-} bn_view;
+} bn_layout;
 
 #endif

@@ -15,7 +15,7 @@
 enum {
     MASKED = INT16_MIN,    /* for a logit of -inf */
     GOLDEN_METRICS = 19,
-    GOLDEN_MOST = 56,       /* rows times vocabulary, at most */
+    GOLDEN_MAX = 56,       /* rows times vocabulary, at most */
 
     /* what a case has, in this order, in golden_inputs, in 64ths: logits
      * (N,V), ref_logp (N), and then */

@@ -15,13 +15,13 @@
 #if QUAD
 
 #define BN_REAL
-typedef quad real;
-#define R_EXP expq
-#define R_EXPM1 expm1q
-#define R_LOG logq
-#define R_LOG1P log1pq
-#define R_INFINITY ((quad)BN_INF)
-#define R_LN2 ((quad)0x1.62e42fefa39efp-1 + (quad)0x1.abc9e3b39803fp-56      \
+typedef quad bn_real;
+#define BN_R_EXP expq
+#define BN_R_EXPM1 expm1q
+#define BN_R_LOG logq
+#define BN_R_LOG1P log1pq
+#define BN_R_INFINITY ((quad)BN_INF)
+#define BN_R_LN2 ((quad)0x1.62e42fefa39efp-1 + (quad)0x1.abc9e3b39803fp-56    \
                + (quad)0x1.7b57a079a1934p-111)
 #if defined(__GNUC__)           /* each program uses its part of them */
 #pragma GCC diagnostic push
@@ -37,27 +37,27 @@ typedef quad real;
 #include "../src/losses/logistic.h"
 #include "../src/losses/adadpo.h"
 #include "../src/losses/piecewise.h"
-#include "../src/losses/apart.h"
-#include "../src/losses/unpaired.h"
+#include "../src/losses/pair_loss.h"
+#include "../src/losses/sequence_loss.h"
 #include "../src/losses/table.h"
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
 
 static inline quad q_abs(quad x) { return x < 0 ? -x : x; }
-static inline quad q_most(quad a, quad b) { return a > b ? a : b; }
+static inline quad q_max(quad a, quad b) { return a > b ? a : b; }
 static inline int q_finite(quad x) { return x - x == 0; }
 
 /* ---- What a loss says of two responses, or of one ------------------------ */
 
 typedef struct answer {
     quad value;
-    quad dw, dx;        /* dL/dl of the chosen, the rejected response; of one
-                           response: dw */
+    quad d_chosen, d_rejected;        /* dL/dl of the chosen, the rejected response; of one
+                           response: d_chosen */
     quad du;            /* dL/du, where there is a margin */
 } answer;
 
-static inline quad margin_of(const bn_loss *loss, const bn_numbers *k,
+static inline quad margin_of(const bn_loss *loss, const bn_params *k,
                              const bn_response *w, const bn_response *x)
 {
     const bn_margin m = loss->margin(k, w, x);
@@ -66,21 +66,21 @@ static inline quad margin_of(const bn_loss *loss, const bn_numbers *k,
 }
 
 /* side: of a loss by sequence, which is of w alone. */
-static inline answer ask(const bn_loss *loss, const bn_numbers *k,
+static inline answer ask(const bn_loss *loss, const bn_params *k,
                          const bn_response *w, const bn_response *x, int side)
 {
     answer a = { 0, 0, 0, 0 };
     bn_margin m;
 
-    if (loss->alone) {
-        a.value = loss->alone(k, w, side, &a.dw);
-    } else if (loss->apart) {
-        a.value = loss->apart(k, w, x, &a.dw, &a.dx);
+    if (loss->sequence_loss) {
+        a.value = loss->sequence_loss(k, w, side, &a.d_chosen);
+    } else if (loss->pair_loss) {
+        a.value = loss->pair_loss(k, w, x, &a.d_chosen, &a.d_rejected);
     } else {
         m = loss->margin(k, w, x);
-        a.value = loss->phi(k, margin_of(loss, k, w, x), &a.du);
-        a.dw = a.du * (k->scale * k->beta) * m.dw;
-        a.dx = a.du * (k->scale * k->beta) * m.dx;
+        a.value = loss->margin_loss(k, margin_of(loss, k, w, x), &a.du);
+        a.d_chosen = a.du * (k->scale * k->beta) * m.d_chosen;
+        a.d_rejected = a.du * (k->scale * k->beta) * m.d_rejected;
     }
     return a;
 }
@@ -99,12 +99,13 @@ static inline float next_float(float x, int up)
 
 static inline float two_to(rng *r, double spread)
 {
-    return (float)expq((quad)(spread * rng_normal(r)) * R_LN2);
+    return (float)expq((quad)(spread * rng_normal(r)) * BN_R_LN2);
 }
 
 /* Anywhere in a range, at its ends too. Where it has no end worth the name,
  * a few powers of two around the default. */
-static inline float number_draw(rng *r, const bn_range *range, float usual)
+static inline float number_draw(rng *r, const bn_number_range *range,
+                                float usual)
 {
     const int what = (int)rng_below(r, 12);
     const float low = range->open & BN_ABOVE ? next_float(range->low, 1)
@@ -135,12 +136,12 @@ static inline void spec_draw(bnfloss_spec *spec, uint32_t kind, rng *r)
     bnfloss_spec_init(spec, sizeof *spec, kind);
     for (int n = 1; n < BN_NUMBERS; n++) {
         if (n == BN_SFT_WEIGHT || n == BN_LD_ALPHA
-            || !bn_takes(loss, (bn_number)n, &usual))
+            || !bn_accepts(loss, (bn_number)n, &usual))
             continue;
-        x = number_draw(r, bn_ranges + n, usual);
-        memcpy((char *)spec + bn_ranges[n].at, &x, sizeof x);
+        x = number_draw(r, bn_number_ranges + n, usual);
+        memcpy((char *)spec + bn_number_ranges[n].at, &x, sizeof x);
     }
-    if (bn_takes(loss, BN_TAU_MAX, &usual) && spec->tau_max < spec->tau)
+    if (bn_accepts(loss, BN_TAU_MAX, &usual) && spec->tau_max < spec->tau)
         spec->tau_max = spec->tau;
     if (loss->traits & BN_DIVERGENCE) {
         static const float near_1[] = { 1, 0x1.fffffep-1f, 0x1.000002p0f,
@@ -153,9 +154,9 @@ static inline void spec_draw(bnfloss_spec *spec, uint32_t kind, rng *r)
 }
 
 /* The same as a loss reads them. */
-static inline bn_numbers numbers_of(const bnfloss_spec *spec)
+static inline bn_params numbers_of(const bnfloss_spec *spec)
 {
-    bn_numbers k;
+    bn_params k;
 
     memset(&k, 0, sizeof k);
     k.beta = spec->beta > 0 ? (quad)spec->beta : 1;
@@ -177,7 +178,7 @@ static inline bn_numbers numbers_of(const bnfloss_spec *spec)
 }
 
 /* How fast an exponential of the log-ratios grows, before any beta. */
-static inline quad growth(const bn_loss *loss, const bn_numbers *k)
+static inline quad growth(const bn_loss *loss, const bn_params *k)
 {
     quad c = 0;
 
@@ -211,11 +212,11 @@ static inline quad as_double(quad x) { return (quad)(double)x; }
  * the log-ratio goes through an exponential it is kept so small that the
  * reward stays within about 1e4 all the same. */
 static inline bn_response response_draw(const bn_loss *loss,
-                                        const bn_numbers *k, rng *r)
+                                        const bn_params *k, rng *r)
 {
     const int mean = (loss->traits & (BN_LENGTHS | BN_MEAN_REWARD)) != 0;
     const quad c = growth(loss, k), strength = k->scale * k->beta;
-    quad x = reward_draw(r) / strength, most;
+    quad x = reward_draw(r) / strength, max;
     bn_response y;
 
     y.n = rng_below(r, 16) == 0 ? 100000 : 1 + (quad)rng_below(r, 60);
@@ -226,9 +227,9 @@ static inline bn_response response_draw(const bn_loss *loss,
             x = -scalbnq(1, -(int)rng_below(r, 60));
     }
     if (c > 0) {
-        most = log1pq((quad)1e4 * q_most(c, 1) / strength) / c;
-        x = x > most ? most * rng_uniform(r) : x;
-        x = x < -most ? -most * rng_uniform(r) : x;
+        max = log1pq((quad)1e4 * q_max(c, 1) / strength) / c;
+        x = x > max ? max * rng_uniform(r) : x;
+        x = x < -max ? -max * rng_uniform(r) : x;
     }
     y.ratio = as_double(x * (mean && !k->divergence ? y.n : 1));
     y.l = y.ratio;
@@ -243,8 +244,8 @@ static inline bn_response response_draw(const bn_loss *loss,
 }
 
 /* Two of them, and what the pair and the call bring to the numbers. */
-static inline void pair_draw(const bn_loss *loss, bn_numbers *k,
-                             bn_response *w, bn_response *x, rng *r)
+static inline void pair_draw(const bn_loss *loss, bn_params *k, bn_response *w,
+                             bn_response *x, rng *r)
 {
     k->scale = rng_next(r) & 1 && loss->margin ? (quad)two_to(r, 1) : 1;
     k->margin = 0;
@@ -252,7 +253,7 @@ static inline void pair_draw(const bn_loss *loss, bn_numbers *k,
         k->margin = as_double(reward_draw(r));
     k->logit = as_double(5 * rng_normal(r));
     k->kl = q_abs(rng_normal(r)) * 3 / k->beta;
-    k->shift = rng_normal(r) * 3;
+    k->baseline = rng_normal(r) * 3;
     *w = response_draw(loss, k, r);
     *x = response_draw(loss, k, r);
 }

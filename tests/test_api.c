@@ -100,7 +100,7 @@ static void defaults(void)
 /* ---- Work --------------------------------------------------------------- */
 
 /* One batch with exactly the bytes that are asked for, at every address. */
-static void exact_work(uint32_t kind, int loss_alone)
+static void exact_work(uint32_t kind, int loss_only)
 {
     static unsigned char space[FIX_WORK + 64], before[sizeof space];
     bnfloss_result first;
@@ -113,19 +113,19 @@ static void exact_work(uint32_t kind, int loss_alone)
         size_t changed = 0;
 
         fix_make(&a, kind, 0, 0, 0);
-        status = bnfloss_workspace(loss_alone ? NULL : a.layout, a.spec,
-                                   loss_alone ? FIX_N : -5, FIX_S, &bytes);
+        status = bnfloss_workspace(loss_only ? NULL : a.layout, a.spec,
+                                   loss_only ? FIX_N : -5, FIX_S, &bytes);
         CHECK(status == BNFLOSS_OK && bytes > 0 && bytes < FIX_WORK,
               "workspace: %d bytes", (int)bytes);
         a.work = space + shift;
         memset(space, 0xA5, sizeof space);
         memcpy(before, space, sizeof space);
         a.work_bytes = bytes - 1;
-        CHECK((loss_alone ? fix_loss_logp(&a) : fix_run(&a))
-              == BNFLOSS_E_WORK, "a byte less");
+        CHECK((loss_only ? fix_loss_logp(&a) : fix_run(&a)) == BNFLOSS_E_WORK,
+              "a byte less");
         CHECK(memcmp(before, space, sizeof space) == 0, "work was written");
         a.work_bytes = bytes;
-        CHECK((loss_alone ? fix_loss_logp(&a) : fix_run(&a)) == BNFLOSS_OK,
+        CHECK((loss_only ? fix_loss_logp(&a) : fix_run(&a)) == BNFLOSS_OK,
               "exact work at %d", shift);
         for (size_t i = 0; i < sizeof space; i++)
             if (i < (size_t)shift || i >= (size_t)shift + bytes)

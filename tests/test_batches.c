@@ -91,7 +91,7 @@ static void batch_spec(bnfloss_spec *p, uint32_t kind, rng *r)
         if (loss->traits & BN_REFERENCE && rng_below(r, 4) == 0)
             p->flags |= BNFLOSS_REFERENCE_FREE;
     }
-    if (bn_takes(loss, BN_LD_ALPHA, &unused))
+    if (bn_accepts(loss, BN_LD_ALPHA, &unused))
         p->ld_alpha = rng_next(r) & 1 ? (float)rng_uniform(r) : 1;
     if (loss->shape == BN_BY_PAIR && rng_below(r, 3) == 0)
         p->flags |= BNFLOSS_WPO;
@@ -144,14 +144,14 @@ static void batch_rows(batch *b, rng *r)
 static void batch_inputs(batch *b, rng *r)
 {
     bnfloss_inputs *in = &b->in;
-    int pairs = 0, margins = 0, alone = 0, wpo = 0;
+    int pairs = 0, margins = 0, single = 0, wpo = 0;
 
     for (int k = 0; k < b->specs; k++) {
         const bn_loss *loss = loss_of(b->spec + k);
 
         pairs |= loss->shape == BN_BY_PAIR;
         margins |= bn_has_margin(loss);
-        alone |= !bn_has_pairs(loss);
+        single |= !bn_has_pairs(loss);
         wpo |= (b->spec[k].flags & BNFLOSS_WPO) != 0;
     }
     EMPTY(*in);
@@ -161,7 +161,7 @@ static void batch_inputs(batch *b, rng *r)
     in->seq_start = b->start;
     in->ref_logp = b->ref;
     in->row_weight = rng_next(r) & 1 ? b->weight : NULL;
-    in->seq_weight = alone && rng_next(r) & 1 ? b->seq_weight : NULL;
+    in->seq_weight = single && rng_next(r) & 1 ? b->seq_weight : NULL;
     in->pair_weight = any(b, BN_CERTAINTY)
                       || (pairs && rng_next(r) & 1)
                           ? b->pair_weight : NULL;
@@ -177,7 +177,7 @@ static void batch_inputs(batch *b, rng *r)
     } else if (any(b, BN_KL)) {
         in->kl = rng_uniform(r);
     }
-    if (any(b, BN_SHIFT)) {
+    if (any(b, BN_BASELINE)) {
         in->shift_mean = rng_normal(r);
         in->shift_count = (double)rng_below(r, 5);
     }
@@ -215,7 +215,7 @@ typedef struct model {
     const batch *b;
     const bnfloss_spec *spec;
     const bn_loss *loss;
-    bn_numbers k;
+    bn_params k;
     int valid[ROWS], n[SEQUENCES], side[SEQUENCES], counts[PAIRS];
     quad f[ROWS], fr[ROWS];             /* factors of l and of r */
     quad slope[ROWS], value[ROWS];      /* of losses by token, at the base */
@@ -375,11 +375,12 @@ static void model_call(model *m, const quad *l)
 
     m->k.kl = in->kl;
     if (in->mismatched)
-        m->k.kl = q_most(0, ((quad)in->mismatched[0] + in->mismatched[1]
-                             + in->mismatched[2]) / 3);
+        m->k.kl = q_max(0, ((quad)in->mismatched[0] + in->mismatched[1]
+                            + in->mismatched[2])
+                               / 3);
     for (int s = 0; s < m->b->S; s++)
         sum += m->k.beta * response_of(m, s, l).ratio;
-    m->k.shift = sum / ((quad)in->shift_count + m->sequences);
+    m->k.baseline = sum / ((quad)in->shift_count + m->sequences);
 }
 
 static void model_tokens(model *m)
@@ -422,7 +423,8 @@ static void model_open(model *m, const batch *b, const bnfloss_spec *spec)
     for (int k = 0; k < b->P; k++)
         m->wpo[k] = spec->flags & BNFLOSS_WPO
                         ? wpo_of(m, chosen_of(b, k))
-                          * wpo_of(m, rejected_of(b, k)) : 1;
+                              * wpo_of(m, rejected_of(b, k))
+                        : 1;
 }
 
 /* ---- The model's loss, before the divisor -------------------------------- */
@@ -432,12 +434,13 @@ static quad pair_loss(const model *m, int k, const quad *l)
     const bnfloss_inputs *in = &m->b->in;
     const bn_response w = response_of(m, chosen_of(m->b, k), l);
     const bn_response x = response_of(m, rejected_of(m->b, k), l);
-    bn_numbers n = m->k;
+    bn_params n = m->k;
 
     n.scale = given(in->pair_scale, k, 1);
     n.margin = given(in->pair_margin, k, 0);
     n.logit = in->soft_label ? logq((quad)in->soft_label[k]
-                                    / (1 - (quad)in->soft_label[k])) : 0;
+                                    / (1 - (quad)in->soft_label[k]))
+                             : 0;
     return given(in->pair_weight, k, 1) * m->wpo[k]
            * ask(m->loss, &n, &w, &x, 0).value;
 }
@@ -472,7 +475,7 @@ static quad sorted_loss(const model *m, const quad *l)
     sort(one, n);
     sort(two, n);
     for (int i = 0; i < n; i++)
-        sum += m->loss->phi(&m->k, m->k.beta * (one[i] - two[i]), &du);
+        sum += m->loss->margin_loss(&m->k, m->k.beta * (one[i] - two[i]), &du);
     return sum;
 }
 
@@ -487,14 +490,14 @@ static quad likelihood(const model *m, int k, const quad *l)
     return m->share[k] * sum;
 }
 
-static quad alone_loss(const model *m, int s, const quad *l)
+static quad sequence_loss(const model *m, int s, const quad *l)
 {
     const bn_response y = response_of(m, s, l);
     quad sum = 0;
 
     if (m->n[s] == 0)
         return 0;
-    if (m->loss->alone)
+    if (m->loss->sequence_loss)
         return m->norm[s] * ask(m->loss, &m->k, &y, &y, m->side[s]).value;
     for (int i = (int)m->b->start[s]; i < m->b->start[s + 1]; i++)
         if (m->valid[i])
@@ -517,7 +520,7 @@ static quad model_loss(const model *m, const quad *l)
             sum += pair_loss(m, k, l);
     }
     for (int s = 0; !bn_has_pairs(m->loss) && s < m->b->S; s++)
-        sum += alone_loss(m, s, l);
+        sum += sequence_loss(m, s, l);
     return m->divisor > 0 ? sum / m->divisor : 0;
 }
 
@@ -609,14 +612,14 @@ static void distances(const batch *b, model *m, const reply *a)
             m[k].distance[s] = was + h;
             by = loss_at(m + k, -1, 0);
             m[k].distance[s] = was - h;
-            by = (by - loss_at(m + k, -1, 0)) / (2 * h)
-                 * b->spec[k].weight * b->spec[k].loss_scale;
+            by = (by - loss_at(m + k, -1, 0)) / (2 * h) * b->spec[k].weight
+                 * b->spec[k].loss_scale;
             m[k].distance[s] = was;
             want += by;
             size += q_abs(by) + 1;
         }
-        within("dL/dD", b->specs > 1 ? "several losses"
-               : m[0].loss->name, (double)a->distance[s], want,
+        within("dL/dD", b->specs > 1 ? "several losses" : m[0].loss->name,
+               (double)a->distance[s], want,
                (quad)0x1.01p-24 * q_abs(want) + (quad)1e-12 * size);
     }
 }
@@ -674,7 +677,7 @@ static void one_batch(uint32_t kind, rng *r)
 /* A loss at one place. */
 typedef struct point {
     const bn_loss *loss;
-    bn_numbers k;
+    bn_params k;
     bn_response w, x;
     int side;
 } point;
@@ -722,8 +725,8 @@ static double single_call(const single *q, const bnfloss_spec *also, int side,
     in.distance = loss->traits & BN_DISTANCE ? q->distance : NULL;
     in.row_mask = loss->traits & BN_MASK ? mask : NULL;
     in.kl = loss->traits & BN_KL ? q->kl : 0;
-    in.shift_mean = loss->traits & BN_SHIFT ? q->shift : 0;
-    in.shift_count = loss->traits & BN_SHIFT ? 1 : 0;
+    in.shift_mean = loss->traits & BN_BASELINE ? q->shift : 0;
+    in.shift_count = loss->traits & BN_BASELINE ? 1 : 0;
     specs[0] = q->spec;
     if (also) {
         specs[0].also = 1;
@@ -766,8 +769,8 @@ static void single_draw(single *q, point *p, uint32_t kind, rng *r)
     y[1] = &p->x;
     for (int i = 0; i < 2; i++) {
         q->distance[i] = (float)y[i]->distance;
-        q->l[i] = below_0(y[i]->l / q_most(1, y[i]->n));
-        q->r[i] = below_0((y[i]->l - y[i]->ratio) / q_most(1, y[i]->n));
+        q->l[i] = below_0(y[i]->l / q_max(1, y[i]->n));
+        q->r[i] = below_0((y[i]->l - y[i]->ratio) / q_max(1, y[i]->n));
         y[i]->n = 1;
         y[i]->l = q->l[i];
         y[i]->r = loss->traits & BN_REFERENCE ? (quad)q->r[i] : 0;
@@ -782,8 +785,8 @@ static void single_draw(single *q, point *p, uint32_t kind, rng *r)
     p->k.margin = q->margin;
     p->k.logit = logq((quad)q->soft / (1 - (quad)q->soft));
     p->k.kl = q->kl;
-    q->shift = (double)p->k.shift;
-    p->k.shift = (q->shift + p->k.beta * p->w.ratio) / 2;
+    q->shift = (double)p->k.baseline;
+    p->k.baseline = (q->shift + p->k.beta * p->w.ratio) / 2;
 }
 
 /* All that a double may have rounded on its way, one at a time, and how much
@@ -794,10 +797,11 @@ static answer condition(const point *p, const answer *base)
 
     for (int i = 0; i < 16; i++) {
         point q = *p;
-        quad *const inputs[] = { &q.w.ratio, &q.x.ratio, &q.w.l, &q.x.l,
-                                 &q.k.beta, &q.k.gamma, &q.k.alpha,
-                                 &q.k.margin, &q.k.kl, &q.k.shift, &q.k.logit,
-                                 &q.k.tau, &q.k.root };
+        quad *const inputs[] = { &q.w.ratio, &q.x.ratio,  &q.w.l,
+                                 &q.x.l,     &q.k.beta,   &q.k.gamma,
+                                 &q.k.alpha, &q.k.margin, &q.k.kl,
+                                 &q.k.baseline, &q.k.logit,  &q.k.tau,
+                                 &q.k.root };
         answer a;
 
         if (i < 13)
@@ -810,8 +814,8 @@ static answer condition(const point *p, const answer *base)
             q.k.root += scalbnq(4 / (q.k.root * bn_bell(q.k.root)), -40);
         a = ask(q.loss, &q.k, &q.w, &q.x, q.side);
         sum.value += scalbnq(q_abs(a.value - base->value), 40);
-        sum.dw += scalbnq(q_abs(a.dw - base->dw), 40);
-        sum.dx += scalbnq(q_abs(a.dx - base->dx), 40);
+        sum.d_chosen += scalbnq(q_abs(a.d_chosen - base->d_chosen), 40);
+        sum.d_rejected += scalbnq(q_abs(a.d_rejected - base->d_rejected), 40);
     }
     return sum;
 }
@@ -819,57 +823,61 @@ static answer condition(const point *p, const answer *base)
 /* What a loss and its slopes are sums of, where these may cancel. */
 static answer cancelling(const point *p, const answer *base)
 {
-    const bn_numbers *k = &p->k;
+    const bn_params *k = &p->k;
     answer terms = { 0, 0, 0, 0 };
     bn_margin m;
     quad u, du = 0;
 
-    if (p->loss->alone == bn_asft)      /* e^m / (1 - e^m), through its log */
-        terms.dw = q_abs(base->dw * bn_log1mexp(p->w.l));
-    if (p->loss->apart) {
+    if (p->loss->sequence_loss == bn_asft)     /* e^m / (1 - e^m), through its log */
+        terms.d_chosen = q_abs(base->d_chosen * bn_log1mexp(p->w.l));
+    if (p->loss->pair_loss) {
         const quad a = k->beta * p->w.ratio;
         const quad b = k->beta * (p->w.ratio - p->x.ratio);
 
-        if (p->loss->apart == bn_orpo)
-            terms.value = k->penalty * (q_abs(bn_log1mexp(p->w.l))
-                                        + q_abs(bn_log1mexp(p->x.l)));
-        if (p->loss->apart == bn_nca_pair)
-            terms.dw = k->beta * (bn_sigmoid(a) + bn_sigmoid(-a));
-        if (p->loss->apart == bn_apo_down)
-            terms.dw = k->beta * (bn_bell(a) * (1 + q_abs(a))
-                                  + bn_bell(b) * (1 + q_abs(b)));
+        if (p->loss->pair_loss == bn_orpo)
+            terms.value = k->penalty
+                          * (q_abs(bn_log1mexp(p->w.l))
+                             + q_abs(bn_log1mexp(p->x.l)));
+        if (p->loss->pair_loss == bn_nca_pair)
+            terms.d_chosen = k->beta * (bn_sigmoid(a) + bn_sigmoid(-a));
+        if (p->loss->pair_loss == bn_apo_down)
+            terms.d_chosen = k->beta
+                       * (bn_bell(a) * (1 + q_abs(a))
+                          + bn_bell(b) * (1 + q_abs(b)));
         return terms;
     }
     if (!p->loss->margin)
         return terms;
     m = p->loss->margin(k, &p->w, &p->x);
     u = margin_of(p->loss, k, &p->w, &p->x);
-    if (p->loss->phi == bn_logistic || p->loss->phi == bn_robust) {
+    if (p->loss->margin_loss == bn_logistic
+        || p->loss->margin_loss == bn_robust) {
         du = k->flip * bn_sigmoid(u) + (1 - k->flip) * bn_sigmoid(-u);
-        if (p->loss->phi == bn_robust) {
+        if (p->loss->margin_loss == bn_robust) {
             terms.value += (bn_softplus(u) + bn_softplus(-u))
                            / (1 - 2 * k->flip);
             du /= 1 - 2 * k->flip;
         }
-    } else if (p->loss->phi == bn_exo) {
+    } else if (p->loss->margin_loss == bn_exo) {
         const quad logs = q_abs(logq(k->flip)) + q_abs(log1pq(-k->flip));
 
         terms.value += bn_sigmoid(u) * (bn_softplus(-u) + logs)
                        + bn_sigmoid(-u) * (bn_softplus(u) + logs);
         du = bn_bell(u) * (q_abs(u) + logs);
-    } else if (p->loss->phi == bn_discopop) {
+    } else if (p->loss->margin_loss == bn_discopop) {
         const quad j = bn_sigmoid(u / k->tau), not_j = bn_sigmoid(-u / k->tau);
         const quad blend = expq(-bn_softplus(-u / k->tau) - u);
 
         du = (not_j * blend + j * not_j * bn_softplus(-u)) / k->tau
              + not_j * bn_sigmoid(-u) + blend;
-    } else if (p->loss->phi == bn_ada) {
+    } else if (p->loss->margin_loss == bn_ada) {
         terms.value += base->value > 0 ? 0 : -base->value;
-        terms.value += q_most(k->tau, q_abs(u) / k->root < k->tau_max
-                                          ? q_abs(u) / k->root : k->tau_max);
+        terms.value += q_max(k->tau, q_abs(u) / k->root < k->tau_max
+                                         ? q_abs(u) / k->root
+                                         : k->tau_max);
     }
-    terms.dw = du * k->scale * k->beta * q_abs(m.dw);
-    terms.dx = du * k->scale * k->beta * q_abs(m.dx);
+    terms.d_chosen = du * k->scale * k->beta * q_abs(m.d_chosen);
+    terms.d_rejected = du * k->scale * k->beta * q_abs(m.d_rejected);
     return terms;
 }
 
@@ -879,36 +887,33 @@ static double worst_value, worst_slope; /* in units of 2^-53 */
  * 2^-53 of itself, of what rounded inputs move, and of its terms. */
 static void rounded(const single *q, const point *p, const char *what,
                     quad error, quad truth, quad moved, quad terms,
-                    double *most)
+                    double *max)
 {
     const quad unit = scalbnq(q_abs(truth) + moved + terms, -53)
                       + (quad)0x1p-1000;
 
     derivatives++;
     if (error == error && q_abs(error) <= 8 * unit
-        && (double)(q_abs(error) / unit) > *most)
-        *most = (double)(q_abs(error) / unit);
-    CHECK(q_abs(error) <= 8 * unit, "%s of %s is %g wrong at %.17g: l %g %g, "
-          "r %g %g, beta %g, u %g, divergence %u", what, p->loss->name,
-          (double)error, (double)truth, (double)q->l[0], (double)q->l[1],
-          (double)q->r[0], (double)q->r[1], (double)q->spec.beta,
+        && (double)(q_abs(error) / unit) > *max)
+        *max = (double)(q_abs(error) / unit);
+    CHECK(q_abs(error) <= 8 * unit,
+          "%s of %s is %g wrong at %.17g: l %g %g, "
+          "r %g %g, beta %g, u %g, divergence %u",
+          what, p->loss->name, (double)error, (double)truth, (double)q->l[0],
+          (double)q->l[1], (double)q->r[0], (double)q->r[1],
+          (double)q->spec.beta,
           p->loss->margin ? (double)margin_of(p->loss, &p->k, &p->w, &p->x)
-                          : 0, q->spec.f_divergence);
+                          : 0,
+          q->spec.f_divergence);
 }
 
 /* Whether a double can hold it. */
-static int holds(quad x)
-{
-    return q_abs(x) < (quad)1e300;
-}
+static int fits(quad x) { return q_abs(x) < (quad)1e300; }
 
 /* Whether a float can, as dlogp must. */
-static int float_holds(quad x)
-{
-    return q_abs(x) < (quad)1e37;
-}
+static int fits_float(quad x) { return q_abs(x) < (quad)1e37; }
 
-static void one_single(const bnfloss_spec *spec, const bn_numbers *k, rng *r)
+static void one_single(const bnfloss_spec *spec, const bn_params *k, rng *r)
 {
     answer base, moved, terms;
     float unused[2];
@@ -920,25 +925,25 @@ static void one_single(const bnfloss_spec *spec, const bn_numbers *k, rng *r)
     p.k = *k;
     single_draw(&q, &p, spec->kind, r);
     base = ask(p.loss, &p.k, &p.w, &p.x, p.side);
-    if (!holds(base.value) || !float_holds(base.dw) || !float_holds(base.dx))
+    if (!fits(base.value) || !fits_float(base.d_chosen) || !fits_float(base.d_rejected))
         return;
     moved = condition(&p, &base);
     terms = cancelling(&p, &base);
     rounded(&q, &p, "the value",
             (quad)single_call(&q, NULL, p.side, unused) - base.value,
             base.value, moved.value, terms.value, &worst_value);
-    rounded(&q, &p, "the slope", slope_error(&q, p.loss->alone ? p.side : 1,
-                                             base.dw),
-            base.dw, moved.dw, terms.dw, &worst_slope);
-    if (!p.loss->alone)
-        rounded(&q, &p, "the rejected slope", slope_error(&q, -1, base.dx),
-                base.dx, moved.dx, terms.dx, &worst_slope);
+    rounded(&q, &p, "the slope",
+            slope_error(&q, p.loss->sequence_loss ? p.side : 1, base.d_chosen), base.d_chosen,
+            moved.d_chosen, terms.d_chosen, &worst_slope);
+    if (!p.loss->sequence_loss)
+        rounded(&q, &p, "the rejected slope", slope_error(&q, -1, base.d_rejected),
+                base.d_rejected, moved.d_rejected, terms.d_rejected, &worst_slope);
 }
 
 static void singles(uint32_t kind, long count, rng *r)
 {
     bnfloss_spec spec;
-    bn_numbers k;
+    bn_params k;
 
     worst_value = worst_slope = 0;
     for (long i = 0; i < count; i++) {
@@ -947,8 +952,9 @@ static void singles(uint32_t kind, long count, rng *r)
             spec.sft_weight = 0;
             /* next to 0 and log 2 the root has no digits, and no weight */
             if (spec.rho > 0)
-                spec.rho = spec.rho < 1e-3f ? 1e-3f
-                           : spec.rho > 0.69f ? 0.69f : spec.rho;
+                spec.rho = spec.rho < 1e-3f   ? 1e-3f
+                           : spec.rho > 0.69f ? 0.69f
+                                              : spec.rho;
             spec.divisor = BNFLOSS_DIV_GIVEN;
             k = numbers_of(&spec);
         }
@@ -998,22 +1004,26 @@ static void infinities(uint32_t kind, rng *r)
             z->r = loss->traits & BN_REFERENCE ? (quad)q.r[s] : 0;
             z->ratio = z->l - z->r;
         }
-        p.k.shift = (q.shift + p.k.beta * p.w.ratio) / 2;
+        p.k.baseline = (q.shift + p.k.beta * p.w.ratio) / 2;
         want = ask(loss, &p.k, &p.w, &p.x, p.side);
         value = single_call(&q, NULL, p.side, slope);
-        CHECK(same_number(value, want.value), "%s where %s of response %d is "
-              "%g: %g, not %g", loss->name, of_ref ? "ref" : "logp", y,
-              what < 4 ? -BN_INF : 0,
+        CHECK(same_number(value, want.value),
+              "%s where %s of response %d is "
+              "%g: %g, not %g",
+              loss->name, of_ref ? "ref" : "logp", y, what < 4 ? -BN_INF : 0,
               value, (double)want.value);
         if (want.value != want.value)
             continue;
-        CHECK(slope[0] == slope[0], "%s where %s of response %d is %g: "
-              "the loss is %g, its slope NaN", loss->name,
-              of_ref ? "ref" : "logp", y, what < 4 ? -BN_INF : 0, value);
-        CHECK(loss->alone || slope[1] == slope[1], "%s where %s of response "
+        CHECK(slope[0] == slope[0],
+              "%s where %s of response %d is %g: "
+              "the loss is %g, its slope NaN",
+              loss->name, of_ref ? "ref" : "logp", y, what < 4 ? -BN_INF : 0,
+              value);
+        CHECK(loss->sequence_loss || slope[1] == slope[1],
+              "%s where %s of response "
               "%d is %g: the loss is %g, the rejected slope NaN",
-              loss->name, of_ref ? "ref" : "logp", y,
-              what < 4 ? -BN_INF : 0, value);
+              loss->name, of_ref ? "ref" : "logp", y, what < 4 ? -BN_INF : 0,
+              value);
     }
 }
 

@@ -36,13 +36,13 @@ static long blunt;
  * blunt comparison says less than 1e-18 max(1, |g|). */
 static void compare(const char *what, quad difference, quad g, quad noise)
 {
-    const quad error = q_abs(difference - g), size = q_most(1, q_abs(g));
+    const quad error = q_abs(difference - g), size = q_max(1, q_abs(g));
 
     derivatives++;
     if (noise > (quad)1e-18 * size)
         blunt++;
     else
-        worst = q_most(worst, error / size);
+        worst = q_max(worst, error / size);
     CHECK(error <= (noise > 0 ? (quad)1e-18 * q_abs(g) + noise
                               : (quad)1e-18 * size),
           "%s: the difference is %.20g, the gradient %.20g: %g wrong, noise "
@@ -249,7 +249,7 @@ static void negative(const row *w, const frozen_loss *l, int k, quad g)
 }
 
 /* A token known by its logp alone is the token that its row made. */
-static void same_door(const bn_token *t)
+static void same_entry(const bn_token *t)
 {
     const bn_token u = bn_token_from_logp(t->logp, t->rest);
 
@@ -270,7 +270,7 @@ static void one_row(int kind, rng *r)
     row_make(&w, r, (int)rng_below(r, 3) == 0);
     loss_make(&l, &w, kind, r);
     base = move(&w, w.label, 0);
-    same_door(&base.t);
+    same_entry(&base.t);
     CHECK(q_abs(frozen(&w, &l, w.label, &base) - l.value)
           <= (quad)1e-28 * (1 + q_abs(l.value)),
           "%s: value %.20g is not the cross-entropy to the target, %.20g",
@@ -292,7 +292,7 @@ static void one_row(int kind, rng *r)
 
 typedef struct point {
     const bn_loss *loss;
-    bn_numbers k;
+    bn_params k;
     bn_response w, x;
     int side;
 } point;
@@ -316,7 +316,7 @@ static answer moved_by(const point *p, int what, quad h)
 
 static quad slope_of(const answer *a, const point *p, int what)
 {
-    return what == CHOSEN ? a->dw : what == REJECTED ? a->dx
+    return what == CHOSEN ? a->d_chosen : what == REJECTED ? a->d_rejected
                                   : -a->du * p->k.alpha * p->k.beta;
 }
 
@@ -324,14 +324,14 @@ static quad slope_of(const answer *a, const point *p, int what)
 static quad bend(const point *p, int what)
 {
     const bn_loss *loss = p->loss;
-    const bn_numbers *k = &p->k;
+    const bn_params *k = &p->k;
     const bn_response *y = what == CHOSEN ? &p->w : &p->x;
     quad rate = k->scale * k->beta;
     bn_margin m;
 
     if (loss->margin) {
         m = loss->margin(k, &p->w, &p->x);
-        rate *= q_abs(what == CHOSEN ? m.dw : m.dx);
+        rate *= q_abs(what == CHOSEN ? m.d_chosen : m.d_rejected);
     }
     if (what == CHOSEN && loss->margin == bn_margin_dpop)
         rate = k->scale * k->beta * (1 + k->penalty);   /* on either side */
@@ -339,12 +339,13 @@ static quad bend(const point *p, int what)
         rate = q_abs(k->alpha * k->beta);
     if (k->tau > 0)
         rate *= 1 + 1 / k->tau;
-    if (loss->phi == bn_ipo || loss->phi == bn_irepo)   /* squares bend on */
+    if (loss->margin_loss == bn_ipo
+        || loss->margin_loss == bn_irepo)               /* squares bend on */
         rate /= 1 + q_abs(k->logit)                     /* their own size */
-                + q_abs(margin_of(loss, k, &p->w, &p->x));
-    if (loss->apart == bn_sppo_hard)
+              + q_abs(margin_of(loss, k, &p->w, &p->x));
+    if (loss->pair_loss == bn_sppo_hard)
         rate = 1 / (1 / k->beta + q_abs(y->ratio));
-    if (loss->apart == bn_orpo || loss->alone == bn_asft)
+    if (loss->pair_loss == bn_orpo || loss->sequence_loss == bn_asft)
         rate += 1 - 1 / y->l;           /* log(1 - e^m) has a pole at 0 */
     return rate + growth(loss, k);
 }
@@ -364,13 +365,13 @@ static quad to_kink(const point *p)
                                    : 0;
     quad size = q_abs(u);
 
-    if (p->loss->phi == bn_hinge)
+    if (p->loss->margin_loss == bn_hinge)
         return q_abs(u - 1);
-    if (p->loss->phi == bn_slic)
+    if (p->loss->margin_loss == bn_slic)
         return q_abs(u - p->k.gamma);
     if (p->loss->margin == bn_margin_dpop)
         return q_abs(p->w.ratio) * p->k.scale * p->k.beta;
-    if (p->loss->phi == bn_ada) {
+    if (p->loss->margin_loss == bn_ada) {
         const quad low = q_abs(size - p->k.root * p->k.tau);
         const quad high = q_abs(size - p->k.root * p->k.tau_max);
 
@@ -396,24 +397,24 @@ static quad margin_terms(const point *p)
  * loss. */
 static quad terms_of(const point *p, const answer *a)
 {
-    const bn_numbers *k = &p->k;
+    const bn_params *k = &p->k;
     quad terms = q_abs(a->value);
     const quad u = p->loss->margin ? margin_terms(p) : 0;
 
     terms += q_abs(a->du) * u;
-    if (growth(p->loss, k) > 0 && p->loss->phi == bn_ipo)
+    if (growth(p->loss, k) > 0 && p->loss->margin_loss == bn_ipo)
         terms += u / k->beta * (u / k->beta);
-    if (growth(p->loss, k) > 0 && p->loss->phi == bn_irepo)
+    if (growth(p->loss, k) > 0 && p->loss->margin_loss == bn_irepo)
         terms += u * u;
     if (!p->loss->margin)
-        terms += q_abs(a->dw) * (q_abs(p->w.ratio) + k->kl
-                                 + q_abs(k->shift / k->beta))
-                 + q_abs(a->dx) * q_abs(p->x.ratio);
-    if (p->loss->phi == bn_robust)
+        terms += q_abs(a->d_chosen) * (q_abs(p->w.ratio) + k->kl
+                                 + q_abs(k->baseline / k->beta))
+                 + q_abs(a->d_rejected) * q_abs(p->x.ratio);
+    if (p->loss->margin_loss == bn_robust)
         terms *= 4 / (1 - 2 * k->flip);
-    if (p->loss->phi == bn_exo)
+    if (p->loss->margin_loss == bn_exo)
         terms += 1 + q_abs(logq(k->flip));
-    if (p->loss->phi == bn_ada)
+    if (p->loss->margin_loss == bn_ada)
         terms += k->tau_max;
     return terms;
 }
@@ -438,7 +439,7 @@ static quad sig(quad x) { return 1 / (1 + expq(-x)); }
 static quad nls(quad x) { return logq(1 + expq(-x)); }      /* -log sig */
 
 /* A log-ratio under an f-divergence, 0 where policy and reference agree. */
-static quad mapped_ratio(const bn_numbers *k, quad x)
+static quad mapped_ratio(const bn_params *k, quad x)
 {
     const quad c = k->order - 1;
 
@@ -446,7 +447,7 @@ static quad mapped_ratio(const bn_numbers *k, quad x)
     case BNFLOSS_FORWARD_KL:
         return 1 - expq(-x);
     case BNFLOSS_JS_DIVERGENCE:
-        return R_LN2 - nls(x);
+        return BN_R_LN2 - nls(x);
     case BNFLOSS_ALPHA_DIVERGENCE:
         return q_abs(c) < (quad)1e-6 ? x : (expq(c * x) - 1) / c;
     default:
@@ -454,7 +455,7 @@ static quad mapped_ratio(const bn_numbers *k, quad x)
     }
 }
 
-static quad plain_margin(uint32_t kind, const bn_numbers *k,
+static quad plain_margin(uint32_t kind, const bn_params *k,
                          const bn_response *w, const bn_response *x)
 {
     const quad a = w->l - w->r, b = x->l - x->r;
@@ -474,7 +475,7 @@ static quad plain_margin(uint32_t kind, const bn_numbers *k,
                     - (1 - expq(-k->alpha * mx)) / k->alpha)
                - k->gamma + k->margin;
     case BNFLOSS_DPOP:
-        return s * (a - b - k->penalty * q_most(0, w->r - w->l)) + k->margin;
+        return s * (a - b - k->penalty * q_max(0, w->r - w->l)) + k->margin;
     case BNFLOSS_RDPO:
         return s * sum + k->alpha * (w->n - x->n) + k->margin;
     case BNFLOSS_FPO:
@@ -487,7 +488,7 @@ static quad plain_margin(uint32_t kind, const bn_numbers *k,
 
 /* min over t of -t log sig(u/t) + (rho - log 2) t, by halving the bracket of
  * a convex function. */
-static quad plain_ada(const bn_numbers *k, quad u)
+static quad plain_ada(const bn_params *k, quad u)
 {
     quad low = k->tau, high = k->tau_max, best[2];
 
@@ -495,7 +496,7 @@ static quad plain_ada(const bn_numbers *k, quad u)
         for (int j = 0; j < 2; j++) {
             const quad t = j ? high - (high - low) / 3 : low + (high - low) / 3;
 
-            best[j] = t * nls(u / t) + (k->rho - R_LN2) * t;
+            best[j] = t * nls(u / t) + (k->rho - BN_R_LN2) * t;
         }
         if (best[0] < best[1])
             high -= (high - low) / 3;
@@ -505,7 +506,7 @@ static quad plain_ada(const bn_numbers *k, quad u)
     return best[0];
 }
 
-static quad plain_phi(uint32_t kind, const bn_numbers *k, quad u)
+static quad plain_margin_loss(uint32_t kind, const bn_params *k, quad u)
 {
     const quad f = k->flip, j = sig(u), not_j = sig(-u);
 
@@ -513,7 +514,7 @@ static quad plain_phi(uint32_t kind, const bn_numbers *k, quad u)
     case BNFLOSS_ROBUST:
         return ((1 - f) * nls(u) - f * nls(-u)) / (1 - 2 * f);
     case BNFLOSS_HINGE:
-        return q_most(0, 1 - u);
+        return q_max(0, 1 - u);
     case BNFLOSS_IPO: case BNFLOSS_IPO_SUM:
         return (u / k->beta - 1 / (2 * k->beta))
                * (u / k->beta - 1 / (2 * k->beta));
@@ -523,7 +524,7 @@ static quad plain_phi(uint32_t kind, const bn_numbers *k, quad u)
     case BNFLOSS_DISCOPOP:
         return sig(-u / k->tau) * nls(u) + expq(-nls(u / k->tau) - u);
     case BNFLOSS_SLIC:
-        return q_most(0, k->gamma - u);
+        return q_max(0, k->gamma - u);
     case BNFLOSS_ADA_DPO:
         return plain_ada(k, u);
     case BNFLOSS_IREPO:
@@ -534,7 +535,7 @@ static quad plain_phi(uint32_t kind, const bn_numbers *k, quad u)
 }
 
 /* NaN for a kind that nobody has put into plain words. */
-static quad plain(uint32_t kind, const bn_numbers *k, const bn_response *w,
+static quad plain(uint32_t kind, const bn_params *k, const bn_response *w,
                   const bn_response *x, int side)
 {
     const quad a = k->beta * (w->l - w->r), b = k->beta * (x->l - x->r);
@@ -559,7 +560,7 @@ static quad plain(uint32_t kind, const bn_numbers *k, const bn_response *w,
     case BNFLOSS_KTO:
         return weight * (1 - sig(side * (a - k->beta * k->kl)));
     case BNFLOSS_BCO:
-        return weight * nls(side * (a - k->shift));
+        return weight * nls(side * (a - k->baseline));
     case BNFLOSS_APO_ZERO_UNPAIRED:
         return side > 0 ? 1 - sig(a) : sig(a);
     case BNFLOSS_ASFT:
@@ -567,7 +568,7 @@ static quad plain(uint32_t kind, const bn_numbers *k, const bn_response *w,
                         : -k->penalty * logq(1 - pw);
     default:
         return bn_loss_of(kind)->margin
-                   ? plain_phi(kind, k, plain_margin(kind, k, w, x))
+                   ? plain_margin_loss(kind, k, plain_margin(kind, k, w, x))
                    : (quad)BN_NAN;
     }
 }
@@ -575,14 +576,15 @@ static quad plain(uint32_t kind, const bn_numbers *k, const bn_response *w,
 static long said;
 
 /* Where plain words keep enough digits. */
-static void words(const point *p, uint32_t kind, const answer *a)
+static void described(const point *p, uint32_t kind, const answer *a)
 {
     const quad u = p->loss->margin ? margin_of(p->loss, &p->k, &p->w, &p->x)
                                    : 0;
-    const quad terms = q_most(1, q_abs(u) / p->k.beta)
-                       * q_most(1, 1 / p->k.beta);
-    const quad most = q_most(q_abs(u), p->k.beta * q_most(q_abs(p->w.ratio),
-                                                          q_abs(p->x.ratio)));
+    const quad terms = q_max(1, q_abs(u) / p->k.beta)
+                       * q_max(1, 1 / p->k.beta);
+    const quad max = q_max(q_abs(u),
+                           p->k.beta
+                               * q_max(q_abs(p->w.ratio), q_abs(p->x.ratio)));
     const int near_0 = p->loss->traits & BN_MEAN_REWARD
                        && (p->w.l > (quad)-1e-6 * p->w.n
                            || p->x.l > (quad)-1e-6 * p->x.n
@@ -590,15 +592,15 @@ static void words(const point *p, uint32_t kind, const answer *a)
                            || p->x.l < -9000 * p->x.n);
     quad want, bound;
 
-    if (most > 9000 || near_0)
+    if (max > 9000 || near_0)
         return;
     want = plain(kind, &p->k, &p->w, &p->x, p->side);
     bound = (quad)1e-24 * (1 + q_abs(a->value)) * terms;
     /* plain words take l - r, which the model has without its cancellation */
     bound += scalbnq(p->k.beta * (q_abs(p->w.l) + q_abs(p->x.l)), -110);
-    if (p->loss->phi == bn_robust)
+    if (p->loss->margin_loss == bn_robust)
         bound /= 1 - 2 * p->k.flip;
-    if (p->loss->phi == bn_ada)
+    if (p->loss->margin_loss == bn_ada)
         bound += (quad)1e-28 * p->k.tau_max;
     said++;
     CHECK(q_abs(a->value - want) <= bound, "%s: %.20g, in plain words %.3g "
@@ -617,8 +619,8 @@ static void point_draw(point *p, const bn_loss *loss, rng *r)
 static void walk(uint32_t kind, long count, rng *r)
 {
     const bn_loss *loss = bn_loss_of(kind);
-    const long end = derivatives + count, words_before = said;
-    const int empty = loss->alone ? 0 : 1;      /* responses that may be */
+    const long end = derivatives + count, described_before = said;
+    const int empty = loss->sequence_loss ? 0 : 1;     /* responses that may be */
     bnfloss_spec spec;
     point p;
 
@@ -632,22 +634,24 @@ static void walk(uint32_t kind, long count, rng *r)
             p.k = numbers_of(&spec);
         }
         point_draw(&p, loss, r);
-        if ((p.w.n == 0) + (!loss->alone && p.x.n == 0) > empty)
+        if ((p.w.n == 0) + (!loss->sequence_loss && p.x.n == 0) > empty)
             continue;
         base = ask(loss, &p.k, &p.w, &p.x, p.side);
         if (i % (kind == BNFLOSS_ADA_DPO ? 64 : 4) == 0)
-            words(&p, kind, &base);
+            described(&p, kind, &base);
         if (to_kink(&p) < (quad)1e-6 || !q_finite(base.value))
             continue;
         terms = terms_of(&p, &base);
         difference(&p, &base, CHOSEN, terms);
-        if (!loss->alone)
+        if (!loss->sequence_loss)
             difference(&p, &base, REJECTED, terms);
         if (loss->traits & BN_DISTANCE && p.k.alpha != 0)
             difference(&p, &base, DISTANCE, terms);
     }
-    CHECK(said > words_before + count / 500, "%s was hardly ever put into "
-          "plain words", loss->name);
+    CHECK(said > described_before + count / 500,
+          "%s was hardly ever put into "
+          "plain words",
+          loss->name);
     CHECK(blunt < count * 3 / 10, "%s: %ld of %ld comparisons are blunt",
           loss->name, blunt, count);
 }
@@ -680,8 +684,8 @@ static void kink(const point *p, int what, int jump)
         compare(p->loss->name, d[i], slope_of(&beside, p, what), -1);
     }
     g = slope_of(&at, p, what);
-    CHECK(q_abs(g - d[0]) < (quad)1e-15 * q_most(1, q_abs(g))
-          || q_abs(g - d[1]) < (quad)1e-15 * q_most(1, q_abs(g)),
+    CHECK(q_abs(g - d[0]) < (quad)1e-15 * q_max(1, q_abs(g))
+              || q_abs(g - d[1]) < (quad)1e-15 * q_max(1, q_abs(g)),
           "%s: at its kink %g, beside it %g and %g", p->loss->name, (double)g,
           (double)d[0], (double)d[1]);
     CHECK(jump == (q_abs(d[0] - d[1]) > (quad)1e-9 * q_abs(g - d[0] + d[1])),
@@ -728,7 +732,7 @@ static void kinks(rng *r)
 
 static void same(const char *what, quad got, quad want, quad bound)
 {
-    CHECK(q_abs(got - want) <= bound * q_most(1, q_abs(want)),
+    CHECK(q_abs(got - want) <= bound * q_max(1, q_abs(want)),
           "%s: %.25g is not %.25g", what, (double)got, (double)want);
 }
 
@@ -738,22 +742,22 @@ static void claim_ada(rng *r)
     for (int i = 0; i < 300; i++) {
         const quad u = 20 * rng_normal(r);
         bnfloss_spec spec;
-        bn_numbers k;
+        bn_params k;
         quad j, value, du;
 
         spec_draw(&spec, BNFLOSS_ADA_DPO, r);
         k = numbers_of(&spec);
         j = sig(k.root);
         same("log 2 - H(sig(root))",
-             R_LN2 + j * logq(j) + (1 - j) * log1pq(-j), k.rho, 1e-30);
+             BN_R_LN2 + j * logq(j) + (1 - j) * log1pq(-j), k.rho, 1e-30);
         value = bn_ada(&k, u, &du);
         for (int g = 0; g <= 64; g++) {
             const quad t = k.tau * expq(logq(k.tau_max / k.tau) * g / 64);
 
-            CHECK(value <= t * bn_softplus(-u / t) + (k.rho - R_LN2) * t
-                           + (quad)1e-28 * (1 + t),
-                  "Ada-DPO: t = %g is better than its own, at u %g",
-                  (double)t, (double)u);
+            CHECK(value <= t * bn_softplus(-u / t) + (k.rho - BN_R_LN2) * t
+                               + (quad)1e-28 * (1 + t),
+                  "Ada-DPO: t = %g is better than its own, at u %g", (double)t,
+                  (double)u);
         }
     }
     same("the root at 0.1", bn_ada_root((quad)0.1L), (quad)0.943443L, 1e-6);
@@ -762,7 +766,7 @@ static void claim_ada(rng *r)
 /* IPO's least value is 0, at h = 1/(2 beta), and nowhere else. */
 static void claim_ipo(rng *r)
 {
-    bn_numbers k;
+    bn_params k;
     quad du;
 
     memset(&k, 0, sizeof k);
@@ -788,7 +792,7 @@ static void equal(const point *p, uint32_t kind)
     const answer a = ask(p->loss, &p->k, &p->w, &p->x, p->side);
     const answer b = as_other(p, kind);
 
-    CHECK((a.value == b.value && a.dw == b.dw && a.dx == b.dx)
+    CHECK((a.value == b.value && a.d_chosen == b.d_chosen && a.d_rejected == b.d_rejected)
           || !q_finite(b.value), "%s: %g, %s: %g", p->loss->name,
           (double)a.value, bn_loss_of(kind)->name, (double)b.value);
 }
@@ -819,8 +823,8 @@ static void claim_limits(rng *r)
         point p;
 
         spec_draw(&spec, list[n].kind, r);
-        memcpy((char *)&spec + bn_ranges[list[n].number].at, &list[n].value,
-               sizeof list[n].value);
+        memcpy((char *)&spec + bn_number_ranges[list[n].number].at,
+               &list[n].value, sizeof list[n].value);
         p.k = numbers_of(&spec);
         point_draw(&p, bn_loss_of(list[n].kind), r);
         equal(&p, list[n].other);
@@ -852,8 +856,8 @@ static void claim_without_reference(rng *r)
         p.k.margin -= p.k.gamma;
         b = as_other(&p, BNFLOSS_SIGMOID_NORM);
         same("SimPO", a.value, b.value, 1e-28);
-        same("SimPO's chosen", a.dw, b.dw, 1e-28);
-        same("SimPO's rejected", a.dx, b.dx, 1e-28);
+        same("SimPO's chosen", a.d_chosen, b.d_chosen, 1e-28);
+        same("SimPO's rejected", a.d_rejected, b.d_rejected, 1e-28);
         spec_draw(&spec, BNFLOSS_CPO, r);
         p.k = numbers_of(&spec);
         point_draw(&p, bn_loss_of(BNFLOSS_CPO), r);
@@ -893,7 +897,7 @@ static void claim_bnf(rng *r)
     for (int i = 0; i < 500; i++) {
         const bn_token t = bn_token_from_logp(-q_abs(3 * rng_normal(r)),
                                               -q_abs(rng_normal(r)));
-        const quad refs[] = { -R_INFINITY, t.logp, t.logp - 1 };
+        const quad refs[] = { -BN_R_INFINITY, t.logp, t.logp - 1 };
 
         for (int j = 0; j < 3; j++) {
             const bn_bnf_token b = bn_bnf(&t, refs[j], 0);
@@ -929,8 +933,8 @@ static void claim_directions(rng *r)
         p.k = numbers_of(&spec);
         point_draw(&p, bn_loss_of(kinds[i % count]), r);
         a = as_other(&p, kinds[i % count]);
-        CHECK(a.dw <= 0 && a.dx >= 0, "%s: chosen %g, rejected %g",
-              p.loss->name, (double)a.dw, (double)a.dx);
+        CHECK(a.d_chosen <= 0 && a.d_rejected >= 0, "%s: chosen %g, rejected %g",
+              p.loss->name, (double)a.d_chosen, (double)a.d_rejected);
     }
 }
 

@@ -47,7 +47,7 @@ typedef struct variant {
 
 typedef struct defect {
     const char *id;
-    unsigned doors, kinds;
+    unsigned entries, kinds;
     bnfloss_status status;
     int64_t where;              /* or ANY */
     void (*make)(fix_args *a);
@@ -244,7 +244,7 @@ DEFECT(seq_none, a->inputs->sequences = 0)
 DEFECT(side_0, fix.side[1] = 0)
 DEFECT(side_2, fix.side[1] = 2)
 DEFECT(side_minus_128, fix.side[1] = -128)
-DEFECT(side_0_alone, fix.side[3] = 0; a->inputs->pairing = 0)
+DEFECT(only_side_0, fix.side[3] = 0; a->inputs->pairing = 0)
 DEFECT(side_adjacent, fix.side[2] = -1)
 DEFECT(side_halves, a->inputs->pairing = BNFLOSS_PAIRS_HALVES)
 DEFECT(pairs_none, a->inputs->pairing = 0)
@@ -286,16 +286,18 @@ DEFECT(state_smoothing, a->state[8].label_smoothing = 0.5f)
 DEFECT(state_z_loss, a->state[8].z_loss = 0.5f)
 DEFECT(state_twice, a->other[8].flags |= BNFLOSS_ROW_LABEL)
 
-#define SIZE_DEFECTS(name, doors)                                             \
-    { "E35", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_0 },      \
-    { "E35", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4 },      \
-    { "E36", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4097 },            \
-    { "E36", doors, ALL, BNFLOSS_E_STRUCT, -1, name##_size_odd }
-#define NUMBER_DEFECTS(id, doors, kinds, name)                                \
-    { id, doors, kinds, BNFLOSS_E_VALUE, -1, name##_minus },                  \
-    { id, doors, kinds, BNFLOSS_E_VALUE, -1, name##_tiny_minus },             \
-    { id, doors, kinds, BNFLOSS_E_VALUE, -1, name##_nan },                    \
-    { id, doors, kinds, BNFLOSS_E_VALUE, -1, name##_inf }
+#define SIZE_DEFECTS(name, entries)                                           \
+    { "E35", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_0 },             \
+        { "E35", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4 },         \
+        { "E36", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4097 },      \
+    {                                                                         \
+        "E36", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_odd            \
+    }
+#define NUMBER_DEFECTS(id, entries, kinds, name)                              \
+    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_minus },                \
+    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_tiny_minus },           \
+    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_nan },                  \
+    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_inf }
 
 static const defect defects[] = {
     { "E6", LAYOUT, ALL, BNFLOSS_E_NULL, -1, layout_null },
@@ -482,7 +484,7 @@ static const defect defects[] = {
     { "E105", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_0 },
     { "E105", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_2 },
     { "E105", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_minus_128 },
-    { "E105", LOSS, BNF, BNFLOSS_E_SIDE, 3, side_0_alone },
+    { "E105", LOSS, BNF, BNFLOSS_E_SIDE, 3, only_side_0 },
     { "E106", LOSS, ALL, BNFLOSS_E_SIDE, 2, side_adjacent },
     { "E107", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_halves },
     { "E108", LOSS, DPO, BNFLOSS_E_PAIRING, ANY, pairs_none },
@@ -523,9 +525,9 @@ static const defect defects[] = {
     { "E163", MERGE, ALL, BNFLOSS_E_STATE, 8, state_twice },
 };
 
-static bnfloss_status knock(unsigned door, const fix_args *a)
+static bnfloss_status knock(unsigned entry, const fix_args *a)
 {
-    switch (door) {
+    switch (entry) {
     case FORWARD:  return fix_forward(a);
     case MERGE:    return fix_merge(a);
     case OUTPUTS:  return fix_outputs(a);
@@ -556,7 +558,7 @@ static void batch_with_states(fix_args *a, const variant *w)
 }
 
 /* One defect at one door: its status, its index, and nothing else. */
-static void one_defect(const defect *d, unsigned door, const variant *w,
+static void one_defect(const defect *d, unsigned entry, const variant *w,
                        const fix_block *sound, const fix_args *args)
 {
     static fix_block before;
@@ -566,20 +568,23 @@ static void one_defect(const defect *d, unsigned door, const variant *w,
     memcpy(&fix, sound, sizeof fix);
     d->make(&a);
     memcpy(&before, &fix, sizeof fix);
-    status = knock(door, &a);
-    CHECK(status == d->status, "%s defect %d at door %u: status %d, not %d "
-          "(%s %s %s->%s%s)", d->id, (int)(d - defects), door, (int)status,
-          (int)d->status, w->isa, kind_name(w->kind),
-          type_name(w->logits_type), type_name(w->grad_type),
-          w->in_place ? " in place" : "");
+    status = knock(entry, &a);
+    CHECK(status == d->status,
+          "%s defect %d at door %u: status %d, not %d "
+          "(%s %s %s->%s%s)",
+          d->id, (int)(d - defects), entry, (int)status, (int)d->status,
+          w->isa, kind_name(w->kind), type_name(w->logits_type),
+          type_name(w->grad_type), w->in_place ? " in place" : "");
     if (d->where != ANY && a.result)
-        CHECK(fix.result.s.where == d->where, "%s at door %u: where %lld, not "
-              "%lld", d->id, door, (long long)fix.result.s.where,
+        CHECK(fix.result.s.where == d->where,
+              "%s at door %u: where %lld, not "
+              "%lld",
+              d->id, entry, (long long)fix.result.s.where,
               (long long)d->where);
     before.result.s.where = fix.result.s.where;
     CHECK(memcmp(&before, &fix, sizeof fix) == 0,
           "%s defect %d at door %u: something was written (%s %s)", d->id,
-          (int)(d - defects), door, w->isa, kind_name(w->kind));
+          (int)(d - defects), entry, w->isa, kind_name(w->kind));
 }
 
 static void errors(const variant *w)
@@ -592,16 +597,16 @@ static void errors(const variant *w)
 
     batch_with_states(&a, w);
     memcpy(&sound, &fix, sizeof fix);
-    for (unsigned door = 1; door < EVERY; door <<= 1) {
+    for (unsigned entry = 1; entry < EVERY; entry <<= 1) {
         memcpy(&fix, &sound, sizeof fix);
-        CHECK(knock(door, &a) == BNFLOSS_OK, "sound call at door %u", door);
+        CHECK(knock(entry, &a) == BNFLOSS_OK, "sound call at door %u", entry);
         CHECK(memcmp(&sound, &fix, sizeof fix) != 0, "nothing written");
-        if (!(door & by_kind) && kind != SFT)
+        if (!(entry & by_kind) && kind != SFT)
             continue;
         for (size_t i = 0; i < sizeof defects / sizeof *defects; i++) {
             edge(defects[i].id);
-            if (defects[i].doors & door && defects[i].kinds & kind)
-                one_defect(defects + i, door, w, &sound, &a);
+            if (defects[i].entries & entry && defects[i].kinds & kind)
+                one_defect(defects + i, entry, w, &sound, &a);
         }
     }
 }
@@ -676,7 +681,7 @@ static void overlaps(const variant *w, int loss)
     n = list_buffers(&a, b, loss);
     for (int i = 0; i < n; i++) {
         for (int j = 0; j < n; j++) {
-            const fix_args kept = a;
+            const fix_args saved = a;
             bnfloss_status status;
             static fix_block before;
 
@@ -696,7 +701,7 @@ static void overlaps(const variant *w, int loss)
                   || (!b[i].written && status != BNFLOSS_OK),
                   "overlap of buffers %d and %d: status %d (%s)", i, j,
                   (int)status, kind_name(w->kind));
-            a = kept;
+            a = saved;
         }
     }
     memcpy(&fix, &sound, sizeof fix);
@@ -718,7 +723,7 @@ static void touching(const variant *w)
 }
 
 /* States and log-probabilities at once. */
-static void two_doors(const variant *w)
+static void two_entries(const variant *w)
 {
     static fix_block before;
     fix_args a;
@@ -1458,12 +1463,12 @@ static void count_stages(const variant *w)
 
     batch_with_states(&a, w);
     fix_set_logit(&a, 9, 5, NAN);
-    for (int door = FORWARD; door <= BACKWARD; door <<= 1) {
-        if (door == MERGE || door == STATES || door == LOGPS)
+    for (int entry = FORWARD; entry <= BACKWARD; entry <<= 1) {
+        if (entry == MERGE || entry == STATES || entry == LOGPS)
             continue;
-        CHECK(knock((unsigned)door, &a) == BNFLOSS_OK && r->nan_rows == 1
-              && r->tokens == FIX_N - 1 && r->where == -1,
-              "door %d: %d tokens, %d NaN", door, (int)r->tokens,
+        CHECK(knock((unsigned)entry, &a) == BNFLOSS_OK && r->nan_rows == 1
+                  && r->tokens == FIX_N - 1 && r->where == -1,
+              "door %d: %d tokens, %d NaN", entry, (int)r->tokens,
               (int)r->nan_rows);
     }
     CHECK(fix_merge(&a) == BNFLOSS_OK && r->nan_rows == 1
@@ -1799,7 +1804,7 @@ static void value_p_is_q(const variant *w)
         return;
     edge("E141");
     for (int k = -1; k <= 1; k++) {
-        double want = 0, gone;
+        double want = 0, removed;
 
         make(&a, w);
         for (int i = 0; i < FIX_N; i++)     /* away from 0 for k = -1 */
@@ -1810,9 +1815,9 @@ static void value_p_is_q(const variant *w)
 
             want += fix.weight[i] == 0 ? 0 : (r - l) / -expm1(r) / (FIX_N - 1);
         }
-        gone = 1 - fix.result.s.bnf_coefficient;
-        CHECK(k < 0 ? relative(gone, want) < 1e-5 : gone == 0,
-              "ulp %d: g = 1 - %g, not %g", k, gone, want);
+        removed = 1 - fix.result.s.bnf_coefficient;
+        CHECK(k < 0 ? relative(removed, want) < 1e-5 : removed == 0,
+              "ulp %d: g = 1 - %g, not %g", k, removed, want);
         CHECK(fix.result.s.bnf_full_share == (k < 0 ? 0 : 1), "ulp %d", k);
     }
 }
@@ -2084,7 +2089,7 @@ static void trap_softcap_after_masking(const variant *w)
  * bits are those of a gradient apart, and a second call's too. */
 static void trap_in_place_reused(const variant *w)
 {
-    outcome apart, place;
+    outcome separate, place;
     variant v = *w;
     fix_args a;
 
@@ -2094,10 +2099,10 @@ static void trap_in_place_reused(const variant *w)
     v.in_place = 0;
     for (int again = 0; again < 2; again++) {
         make(&a, &v);
-        run_and_take(&a, &apart, "apart");
+        run_and_take(&a, &separate, "apart");
         make(&a, w);
         run_and_take(&a, &place, "in place");
-        same(&apart, &place, "in place", w);
+        same(&separate, &place, "in place", w);
     }
 }
 
@@ -2325,7 +2330,7 @@ static void trap_running_max_minus_10000(const variant *w)
 
 #if defined(HAVE_MMAP) && UINTPTR_MAX > 0xFFFFFFFF
 /* Three rows 2^31 + 64 elements apart, apart in address space only. */
-static void wide_rows(const variant *w, char *space, char *apart)
+static void wide_rows(const variant *w, char *space, char *separate)
 {
     const int64_t stride = (INT64_C(1) << 31) + 64;
     const size_t z = elem_size(w->logits_type), g = elem_size(w->grad_type);
@@ -2352,12 +2357,15 @@ static void wide_rows(const variant *w, char *space, char *apart)
         for (int64_t j = 0; j < FIX_V; j++)
             near_grad[i][j] = fix_grad(&a, i, j);
     a.logits = space;
-    a.grad = w->in_place ? space : apart;
+    a.grad = w->in_place ? space : separate;
     a.layout->logits_stride = a.layout->grad_stride = stride;
     for (int64_t i = 0; i < 3 && !w->in_place; i++)
-        CHECK(mprotect((void *)((uintptr_t)(apart + (size_t)i
-                       * (size_t)stride * g) & ~(uintptr_t)4095), 8192,
-                       PROT_READ | PROT_WRITE) == 0, "mprotect");
+        CHECK(mprotect((void *)((uintptr_t)(separate
+                                            + (size_t)i * (size_t)stride * g)
+                                & ~(uintptr_t)4095),
+                       8192, PROT_READ | PROT_WRITE)
+                  == 0,
+              "mprotect");
     CHECK(fix_run(&a) == BNFLOSS_OK, "far");
     memcpy(&far, a.result, sizeof far);
     CHECK(memcmp(&near, &far, sizeof near) == 0, "loss %g, near %g",
@@ -2374,25 +2382,26 @@ static void trap_int32_stride(const variant *w)
 {
 #if defined(HAVE_MMAP) && UINTPTR_MAX > 0xFFFFFFFF
     const size_t size = (size_t)3 * 4 << 31;
-    char *space, *apart;
+    char *space, *separate;
 
     edge("E59");
     space = (char *)mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS
                          | MAP_NORESERVE, -1, 0);
-    apart = (char *)mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS
-                         | MAP_NORESERVE, -1, 0);
-    if (space == (char *)MAP_FAILED || apart == (char *)MAP_FAILED) {
+    separate = (char *)mmap(NULL, size, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                            0);
+    if (space == (char *)MAP_FAILED || separate == (char *)MAP_FAILED) {
         static int told;
 
         if (!told++)
             test_skip("strides of 2^31: no address space for them");
     } else {
-        wide_rows(w, space, apart);
+        wide_rows(w, space, separate);
     }
     if (space != (char *)MAP_FAILED)
         munmap(space, size);
-    if (apart != (char *)MAP_FAILED)
-        munmap(apart, size);
+    if (separate != (char *)MAP_FAILED)
+        munmap(separate, size);
 #else
     static int told;
 
@@ -2559,7 +2568,7 @@ int main(void)
                 overlaps(&w, 0);
                 overlaps(&w, 1);
                 touching(&w);
-                two_doors(&w);
+                two_entries(&w);
             }
             values(&w);
             traps(&w);

@@ -96,28 +96,28 @@ static void make_others(const fix_args *a)
                           NULL, NULL) == BNFLOSS_OK, "the other columns");
 }
 
-static void keep(unsigned char *bytes)
+static void save(unsigned char *bytes)
 {
     memcpy(bytes, (const char *)&fix + offsetof(fix_block, result), TRACED);
 }
 
 /* Every door, one after the other. No arithmetic of our own in here. */
-static void every_door(const fix_args *a, trace *t)
+static void every_entry(const fix_args *a, trace *t)
 {
     int *status = t->status;
 
     status[0] = (int)fix_run(a);
-    keep(t->bytes[0]);
+    save(t->bytes[0]);
     status[1] = (int)fix_forward(a);
     status[2] = (int)fix_outputs(a);
     status[3] = (int)fix_loss_state(a);
     status[4] = (int)fix_backward(a);
-    keep(t->bytes[1]);
+    save(t->bytes[1]);
     status[5] = (int)fix_loss_logp(a);
     status[6] = (int)fix_merge(a);
     status[7] = (int)bnfloss_workspace(a->layout, a->spec, 0, FIX_S,
                                        (uint64_t *)(void *)&fix.seq_start[5]);
-    keep(t->bytes[2]);
+    save(t->bytes[2]);
 }
 
 /* Where two traces differ, by name, or NULL. */
@@ -208,7 +208,7 @@ static void control_set(control c)
  * CPUs ignore), sticky flags fpsr bits 0-4. */
 static control control_of(int rounding, int flush, int traps)
 {
-    control c, kept = control_get();
+    control c, saved = control_get();
 
     c.word = (uint64_t)rounding << 22
              | (traps == 1 ? UINT64_C(0x9F00) : 0)
@@ -217,7 +217,7 @@ static control control_of(int rounding, int flush, int traps)
     c.flags = traps == 2 ? 0xA : 0;
     control_set(c);                 /* what this CPU makes of it */
     c = control_get();
-    control_set(kept);
+    control_set(saved);
     return c;
 }
 
@@ -239,7 +239,7 @@ static void trapped(int signal_number)
 }
 
 /* Calls under c; 0 if an exception was raised. */
-static int doors_under(control c, const fix_args *a, trace *t, control *left)
+static int entries_under(control c, const fix_args *a, trace *t, control *left)
 {
     const control usual = control_get();
 
@@ -248,7 +248,7 @@ static int doors_under(control c, const fix_args *a, trace *t, control *left)
         return 0;
     }
     control_set(c);
-    every_door(a, t);
+    every_entry(a, t);
     *left = control_get();
     control_set(usual);
     return 1;
@@ -263,7 +263,7 @@ static void scene_everywhere(int n, uint32_t kind, const char *isa)
 
     make_scene(&a, n, kind);
     make_others(&a);
-    every_door(&a, &usual);
+    every_entry(&a, &usual);
     for (int i = 0; i < 8; i++)
         CHECK(usual.status[i] == BNFLOSS_OK, "scene %d door %d: status %d", n,
               i, usual.status[i]);
@@ -275,9 +275,10 @@ static void scene_everywhere(int n, uint32_t kind, const char *isa)
 
         make_scene(&a, n, kind);
         make_others(&a);
-        if (!CHECK(doors_under(c, &a, &other, &left), "scene %d %s %s: trap "
-                   "(rounding %d, flush %d)", n, kind_name(kind), isa,
-                   rounding, flush))
+        if (!CHECK(entries_under(c, &a, &other, &left),
+                   "scene %d %s %s: trap "
+                   "(rounding %d, flush %d)",
+                   n, kind_name(kind), isa, rounding, flush))
             continue;
         what = difference(&usual, &other);
         CHECK(what == NULL, "scene %d %s %s: other bits in %s (rounding %d, "
@@ -599,7 +600,7 @@ static void parallel_region(void)
 /* Whether a worker's environment lasts from one region to the next. libomp
  * gives each worker its master's at every region's start, so there is nothing
  * there for the library to restore. */
-static int workers_keep(control c)
+static int workers_restore(control c)
 {
     int changed = 0;
 
@@ -617,13 +618,13 @@ static void worker_environments(void)
 {
     static trace usual, other;
     fix_args a;
-    const int kept = workers_keep(control_of(1, 1, 2));
+    const int saved = workers_restore(control_of(1, 1, 2));
 
     memset(&usual, 0, sizeof usual);
     memset(&other, 0, sizeof other);
     make_scene(&a, 2, BNFLOSS_SFT);
     CHECK(fix_run(&a) == BNFLOSS_OK, "run");
-    keep(usual.bytes[0]);
+    save(usual.bytes[0]);
     for (int e = 0; e < ROUNDINGS * FLUSHES; e++) {
         const control strange = control_of(e % 4, e / 4, 2);
         int changed = 0;
@@ -637,10 +638,10 @@ static void worker_environments(void)
 #pragma omp parallel num_threads(4) reduction(+ : changed)
         if (omp_get_thread_num() > 0)
             changed += !control_same(control_get(), strange);
-        keep(other.bytes[0]);
+        save(other.bytes[0]);
         CHECK(difference(&usual, &other) == NULL, "workers: other bits in %s",
               difference(&usual, &other));
-        CHECK(changed == 0 || !kept, "%d workers' states have changed",
+        CHECK(changed == 0 || !saved, "%d workers' states have changed",
               changed);
     }
 #pragma omp parallel num_threads(4)
@@ -710,19 +711,19 @@ static void signal_handler(void)
 #define SANITIZED
 #endif
 
-/* With AVX-512, which takes most, gcc 11 and 12 stay within 7.1 KiB and clang 14
+/* With AVX-512, the largest, gcc 11 and 12 stay within 7.1 KiB and clang 14
  * and 19 within 7.4. */
-enum { MOST_STACK = 8192 };
+enum { MAX_STACK = 8192 };
 /* The library's test of itself holds rows of two blocks, and work besides. */
 enum { SELFTEST = 7, SELFTEST_MORE = 12288 };
 enum { STACK = 1 << 18, PAINTED = 1 << 16, MARGIN = 64 };
 
 static unsigned char *stack;
-enum { DOORS = 10 };
-static int64_t stack_used[DOORS + 1];
+enum { ENTRIES = 10 };
+static int64_t stack_used[ENTRIES + 1];
 
 /* Door number n on the first own batch. */
-static __attribute__((noinline)) int one_door(int n)
+static __attribute__((noinline)) int one_entry(int n)
 {
     const fix_args *a = &owns[0].args;
 
@@ -754,10 +755,10 @@ static void *paint(void *arg)
     unsigned char *const top = frame - MARGIN;
     int64_t untouched;
 
-    for (int n = DOORS; n >= 0; n--) {
+    for (int n = ENTRIES; n >= 0; n--) {
         for (unsigned char *p = top - PAINTED; p < top; p++)
             *(volatile unsigned char *)p = 0xC5;
-        if (one_door(n) != BNFLOSS_OK)
+        if (one_entry(n) != BNFLOSS_OK)
             return arg;
         untouched = 0;
         while (untouched < PAINTED && top[untouched - PAINTED] == 0xC5)
@@ -789,9 +790,9 @@ static void make_wide_batch(fix_args *a)
     fam_make(BNFLOSS_AOT, 1, 1);
     fam_also(1, BNFLOSS_KTO, 1);
     CHECK(fam_forward(0, fam.state) == BNFLOSS_OK, "forward");
-    for (int n = 0; n <= DOORS; n++) {
+    for (int n = 0; n <= ENTRIES; n++) {
         owns[0].args.other = owns[0].block->other;
-        CHECK(one_door(n) == BNFLOSS_OK || n == 5, "door %d", n);
+        CHECK(one_entry(n) == BNFLOSS_OK || n == 5, "door %d", n);
         memcpy(owns[0].block->other, owns[0].block->state,
                sizeof(bnfloss_row));
         owns[0].block->other[0].flags &= ~(uint32_t)BNFLOSS_ROW_LABEL;
@@ -819,15 +820,16 @@ static void small_stack(const char *isa)
     pthread_attr_destroy(&attr);
     free(owns[0].block);
     printf("stack on %s:", isa);
-    for (int n = 0; n < DOORS; n++)
-        printf(" %s %d", names[n], (int)(stack_used[n] - stack_used[DOORS]));
+    for (int n = 0; n < ENTRIES; n++)
+        printf(" %s %d", names[n], (int)(stack_used[n] - stack_used[ENTRIES]));
     printf("\n");
 #if defined(__OPTIMIZE__) && !defined(SANITIZED)
-    for (int n = 0; n < DOORS; n++)
-        CHECK(stack_used[n] - stack_used[DOORS] <= MOST_STACK
-              + (n == SELFTEST ? SELFTEST_MORE : 0), "%s takes %d "
-              "bytes of stack on %s", names[n],
-              (int)(stack_used[n] - stack_used[DOORS]), isa);
+    for (int n = 0; n < ENTRIES; n++)
+        CHECK(stack_used[n] - stack_used[ENTRIES]
+                  <= MAX_STACK + (n == SELFTEST ? SELFTEST_MORE : 0),
+              "%s takes %d "
+              "bytes of stack on %s",
+              names[n], (int)(stack_used[n] - stack_used[ENTRIES]), isa);
 #endif
 }
 
@@ -964,7 +966,7 @@ static int with_a_limit(void)
 #endif
 
 /* After a fork a child goes on alone. */
-static int child_alone(void)
+static int child_single_threaded(void)
 {
     return threads_taken(2) == 1 ? child_says(with_three) : 99;
 }
@@ -980,7 +982,8 @@ static int child_free(void)
  * own among them, and never more than rows (12). */
 static void threads_asked_for(void)
 {
-    static const struct { int (*fn)(void); int more; const char *what; } t[] = {
+    static const struct { int (*fn)(void); int more; const char *what;
+    } t[] = {
         { with_one, 0, "threads = 1" },
         { with_two, 1, "threads = 2" },
         { with_three, 2, "threads = 3" },
@@ -989,7 +992,7 @@ static void threads_asked_for(void)
 #if !defined(__clang__) && __GNUC__ >= 9
         { with_a_limit, 2, "threads = 8, a limit of three" },
 #endif
-        { child_alone, 0, "a child of a process with threads" },
+        { child_single_threaded, 0, "a child of a process with threads" },
         { child_free, 2, "a child of a process that was given one" },
     };
 
@@ -1007,7 +1010,7 @@ static void threads_asked_for(void)
     }
 }
 #else
-static void threads_asked_for(void) { }     /* there is one, whatever is asked */
+static void threads_asked_for(void) { }     /* there is one thread */
 #endif
 
 int main(void)

@@ -105,7 +105,7 @@ static void defaults_of_a_size(void)
     edge("E266");
     bnfloss_spec_init(&whole, sizeof whole, BNFLOSS_KTO);
     for (uint32_t size = 8; size <= sizeof room; size += 8) {
-        size_t same = 4, zero = 0, kept = 0;
+        size_t same = 4, zero = 0, saved = 0;
 
         memset(room, 0xA5, sizeof room);
         CHECK(bnfloss_spec_init(spec, size, BNFLOSS_KTO) == BNFLOSS_OK
@@ -114,11 +114,11 @@ static void defaults_of_a_size(void)
             same += i < size && i < sizeof whole
                     && bytes[i] == ((unsigned char *)&whole)[i];
             zero += i < size && i >= sizeof whole && bytes[i] == 0;
-            kept += i >= size && bytes[i] == 0xA5;
+            saved += i >= size && bytes[i] == 0xA5;
         }
-        CHECK(same + zero == size && kept == sizeof room - size,
+        CHECK(same + zero == size && saved == sizeof room - size,
               "size %u: %zu of it the loss's, %zu zero; %zu kept beyond", size,
-              same, zero, kept);
+              same, zero, saved);
     }
 
     edge("E267");
@@ -158,58 +158,60 @@ static void restore(void)
     memcpy(&fam, &sound, sizeof fam);
 }
 
-static bnfloss_status knock(int door)
+static bnfloss_status knock(int entry)
 {
-    return door == RUN ? fam_run(fam.grad, 1)
-           : door == STATES ? fam_states() : fam_logps();
+    return entry == RUN      ? fam_run(fam.grad, 1)
+           : entry == STATES ? fam_states()
+                             : fam_logps();
 }
 
 /* The batch as it is now is refused at these doors, and nothing is written.
  * Its sound neighbour is what `sound` holds. */
-static void refused(const char *what, int doors, bnfloss_status want,
+static void refused(const char *what, int entries, bnfloss_status want,
                     int64_t where)
 {
     static fam_block bad, before;
 
     memcpy(&bad, &fam, sizeof fam);
-    for (int door = RUN; door <= LOGPS; door <<= 1) {
+    for (int entry = RUN; entry <= LOGPS; entry <<= 1) {
         bnfloss_status got;
 
-        if (!(doors & door))
+        if (!(entries & entry))
             continue;
         memcpy(&fam, &bad, sizeof fam);
-        got = knock(door);
+        got = knock(entry);
         CHECK(got == want, "%s, %s, door %d: status %d, not %d",
-              bnfloss_kind_name(sound.spec[0].kind), what, door, (int)got,
+              bnfloss_kind_name(sound.spec[0].kind), what, entry, (int)got,
               (int)want);
         CHECK(fam.result.where == where, "%s, %s, door %d: where %d, not %d",
-              bnfloss_kind_name(sound.spec[0].kind), what, door,
+              bnfloss_kind_name(sound.spec[0].kind), what, entry,
               (int)fam.result.where, (int)where);
         memcpy(&before, &bad, sizeof fam);
         before.result.where = fam.result.where;
-        CHECK(memcmp(&before, &fam, sizeof fam) == 0, "%s, %s, door %d: "
+        CHECK(memcmp(&before, &fam, sizeof fam) == 0,
+              "%s, %s, door %d: "
               "something was written",
-              bnfloss_kind_name(sound.spec[0].kind), what, door);
+              bnfloss_kind_name(sound.spec[0].kind), what, entry);
     }
     restore();
 }
 
 /* It is taken, and every NaN in what comes back is the canonical one. */
-static void taken(const char *what, int doors)
+static void taken(const char *what, int entries)
 {
     static fam_block good;
     const char *name = bnfloss_kind_name(sound.spec[0].kind);
 
     memcpy(&good, &fam, sizeof fam);
-    for (int door = RUN; door <= LOGPS; door <<= 1) {
+    for (int entry = RUN; entry <= LOGPS; entry <<= 1) {
         bnfloss_status got;
 
-        if (!(doors & door))
+        if (!(entries & entry))
             continue;
         memcpy(&fam, &good, sizeof fam);
-        got = knock(door);
-        if (!CHECK(got == BNFLOSS_OK, "%s, %s, door %d: status %d", name,
-                   what, door, (int)got))
+        got = knock(entry);
+        if (!CHECK(got == BNFLOSS_OK, "%s, %s, door %d: status %d", name, what,
+                   entry, (int)got))
             continue;
         for (int i = 0; i < FAM_N; i++)
             CHECK(fam.dlogp[i] == fam.dlogp[i]
@@ -1187,12 +1189,12 @@ static void value_nan_order(void)
             chosen[s / 2] = 1;
     }
     for (int k = 0; k < FAM_P; k++) {
-        double most = fam.seq_ratio[0];
+        double max = fam.seq_ratio[0];
 
         for (int j = 0; j < FAM_P; j++)
-            most = fmax(most, fam.seq_ratio[2 * j]);
+            max = fmax(max, fam.seq_ratio[2 * j]);
         sum += chosen[k];
-        CHECK(chosen[k] == (fam.seq_ratio[2 * k] == most), "pair %d", k);
+        CHECK(chosen[k] == (fam.seq_ratio[2 * k] == max), "pair %d", k);
     }
     CHECK(sum == 1, "%d chosen responses have met a NaN", sum);
 }
@@ -1411,7 +1413,7 @@ static void value_empty_mix(void)
 }
 
 /* A penalty of 0 leaves ORPO's likelihood, whatever the odds. */
-static void value_orpo_alone(void)
+static void value_orpo_only(void)
 {
     static const float logp[] = { -1, 0 };
     static const int64_t start[] = { 0, 1, 2 };
@@ -1904,7 +1906,7 @@ static void ginis(void)
 {
     static const double none[] = { 0, 0, 0 }, equal[] = { 2, -2, 2 };
     static const double tenth[] = { 0.1f, 0.1f, 0.1f }, one[] = { 0, -5, 0 };
-    static const double rising[] = { 3, -1, 2 }, alone[] = { 7 };
+    static const double rising[] = { 3, -1, 2 }, single[] = { 7 };
     static const double huge[] = { 3e38, -3e38, 0 };
 
     edge("E242");
@@ -1917,8 +1919,7 @@ static void ginis(void)
           gini_of(one, 3));
     CHECK(fabs(gini_of(rising, 3) - 2 / 9.0) <= 1e-15, "1, 2, 3: %g",
           gini_of(rising, 3));
-    CHECK(gini_of(alone, 1) == 0, "one token: %g",
-          gini_of(alone, 1));
+    CHECK(gini_of(single, 1) == 0, "one token: %g", gini_of(single, 1));
     CHECK(fabs(gini_of(huge, 3) - 1 / 3.0) <= 1e-15, "two of three: %g",
           gini_of(huge, 3));
 }
@@ -1926,19 +1927,19 @@ static void ginis(void)
 /* However many: the two sums of the definition need not round alike. */
 static void many_equal(void)
 {
-    enum { MOST = 64 };
+    enum { MAX = 64 };
     static const float up[] = { 0.1f, 0 }, flat[] = { 0, 0 };
     static const int32_t label = 0;
-    static bnfloss_row x[MOST], y[MOST];
+    static bnfloss_row x[MAX], y[MAX];
     const bnfloss_layout w = { .struct_size = sizeof w, .rows = 1,
                                .vocab = 2 };
 
-    for (int n = 1; n <= MOST; n++) {
+    for (int n = 1; n <= MAX; n++) {
         const int64_t start[] = { 0, n };
         const int8_t side = 1;
         const bnfloss_inputs in = { .struct_size = sizeof in, .sequences = 1,
                                     .seq_start = start, .side = &side };
-        double work[MOST];
+        double work[MAX];
 
         bnfloss_forward(&w, up, &label, 0, 1, x + n - 1, NULL, NULL);
         bnfloss_forward(&w, flat, &label, 0, 1, y + n - 1, NULL, NULL);
@@ -2097,7 +2098,7 @@ int main(void)
     }
     overlapped_specs();
     value_empty_mix();
-    value_orpo_alone();
+    value_orpo_only();
     value_certain();
     value_discopop_far();
     value_no_soft_label();

@@ -75,11 +75,11 @@ static void make(uint32_t kind, uint64_t seed)
 
 static double largest(const float *x, int64_t n)
 {
-    double most = 0;
+    double max = 0;
 
     for (int64_t i = 0; i < n; i++)
-        most = fmax(most, fabs((double)x[i]));
-    return most;
+        max = fmax(max, fabs((double)x[i]));
+    return max;
 }
 
 static int close_to(double got, double want, double size)
@@ -92,11 +92,11 @@ static int close_to(double got, double want, double size)
 /* By states: the same bits. By log-probabilities: those are rounded to
  * floats, so sums of 26 tokens of |l| < 8 move by 26 * 8 u at most, and with
  * them exponentials of up to twice a sum. */
-static void doors(uint32_t kind, uint64_t seed)
+static void entries(uint32_t kind, uint64_t seed)
 {
     static const uint32_t sums = BNFLOSS_ENTROPY | BNFLOSS_SQUARES;
     float weight[FAM_N];
-    double most;
+    double max;
 
     make(kind, seed);
     fam.out.log_square = fam.log_square;
@@ -124,18 +124,20 @@ static void doors(uint32_t kind, uint64_t seed)
     fam.in.row_weight = weight;
     fam.in.log_square = fam.spec[0].flags & BNFLOSS_WPO ? fam.square : NULL;
     CHECK(fam_logps() == BNFLOSS_OK, "%s: logps", name());
-    most = largest(one.dlogp, FAM_N);
+    max = largest(one.dlogp, FAM_N);
     if (kind == BNFLOSS_DISCOPOP)           /* the rounding of logp, over tau */
-        most *= 1 + 1 / (double)fam.spec->tau;
+        max *= 1 + 1 / (double)fam.spec->tau;
     CHECK(close_to(fam.result.loss, one.result.loss,
-                   2 * 26 * 8 * U * (fabs(one.result.loss) + 26 * most)),
-          "%s, seed %d: loss %.9g by logp, %.9g by logits", name(),
-          (int)seed, fam.result.loss, one.result.loss);
+                   2 * 26 * 8 * U * (fabs(one.result.loss) + 26 * max)),
+          "%s, seed %d: loss %.9g by logp, %.9g by logits", name(), (int)seed,
+          fam.result.loss, one.result.loss);
     for (int i = 0; i < FAM_N; i++)
         CHECK(close_to((double)fam.dlogp_out[i], (double)one.dlogp[i],
-                       2 * 26 * 8 * U * most), "%s, seed %d: dlogp of row %d "
-              "%.9g by logp, %.9g by logits", name(), (int)seed, i,
-              (double)fam.dlogp_out[i], (double)one.dlogp[i]);
+                       2 * 26 * 8 * U * max),
+              "%s, seed %d: dlogp of row %d "
+              "%.9g by logp, %.9g by logits",
+              name(), (int)seed, i, (double)fam.dlogp_out[i],
+              (double)one.dlogp[i]);
 }
 
 /* The logits are numbers that all types hold, so all but the gradient's last
@@ -677,13 +679,13 @@ static int is_frozen(const bnfloss_spec *s)
 
 static double loss_at(int64_t i, float logp)
 {
-    const float kept = fam.logp_in[i];
+    const float saved = fam.logp_in[i];
     double loss;
 
     fam.logp_in[i] = logp;
     CHECK(fam_logps() == BNFLOSS_OK, "%s: logps", name());
     loss = fam.result.loss;
-    fam.logp_in[i] = kept;
+    fam.logp_in[i] = saved;
     return loss;
 }
 
@@ -816,9 +818,9 @@ static void slices(uint64_t seed)
 int main(int argc, char **argv)
 {
     static void (*const all[])(uint32_t, uint64_t) = {
-        doors, types, accumulate, deferred, halves, padding, permuted,
-        divided, mixed, swapped, scaled, referenceless, weighted, sums,
-        differences, row_sums
+        entries,  types,   accumulate,  deferred, halves, padding,
+        permuted, divided, mixed,       swapped,  scaled, referenceless,
+        weighted, sums,    differences, row_sums
     };
     const long rounds = argc > 1 ? atol(argv[1]) : 12;
     uint64_t seed = 1;

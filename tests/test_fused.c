@@ -14,7 +14,7 @@ enum { N = 6, C = BNFLOSS_CHUNK };
 
 enum { WIDEST = 262145, GAP = 24, ZEROED = 8 };
 
-static float *logits, *apart, *in_place, *staged, *padded;
+static float *logits, *separate, *in_place, *staged, *padded;
 static double work[N * 80];
 static int32_t label[N];
 static float z_loss;
@@ -97,7 +97,7 @@ static void run(int64_t V, const float *weight, int entropy, int threads,
         status = stages(&layout, &spec, &inputs, &out, &a->result);
     else
         status = bnfloss_run(&layout, &spec, &inputs,
-                             grad == apart ? logits : grad, label, grad,
+                             grad == separate ? logits : grad, label, grad,
                              &out, work, sizeof work, threads, &a->result);
     CHECK(status == BNFLOSS_OK, "status: %s", bnfloss_status_string(status));
 }
@@ -108,7 +108,7 @@ static void compare(const char *isa, shape kind, int64_t V,
     const size_t bytes = (size_t)(N * V) * sizeof *logits;
     answer a, b, c;
 
-    run(V, weight, entropy, 1, apart, &a);
+    run(V, weight, entropy, 1, separate, &a);
     run(V, weight, entropy, 1, staged, &c);
     memcpy(in_place, logits, bytes);
     run(V, weight, entropy, threads, in_place, &b);
@@ -123,17 +123,18 @@ static void compare(const char *isa, shape kind, int64_t V,
           "%s, V = %lld: loss of %s rows, staged", isa, (long long)V,
           shape_name[kind]);
     if (memcmp(staged, in_place, bytes) == 0
-        && memcmp(staged, apart, bytes) == 0) {
+        && memcmp(staged, separate, bytes) == 0) {
         CHECK(1, "same");
         return;
     }
     for (int64_t i = 0; i < N * V; i++)
         CHECK(memcmp(staged + i, in_place + i, sizeof *staged) == 0
-              && memcmp(staged + i, apart + i, sizeof *staged) == 0,
+                  && memcmp(staged + i, separate + i, sizeof *staged) == 0,
               "%s, %s, V = %lld: row %lld, column %lld, label %d: %a, in place"
-              " %a, apart %a", isa, shape_name[kind], (long long)V,
-              (long long)(i / V), (long long)(i % V), label[i / V],
-              (double)staged[i], (double)in_place[i], (double)apart[i]);
+              " %a, apart %a",
+              isa, shape_name[kind], (long long)V, (long long)(i / V),
+              (long long)(i % V), label[i / V], (double)staged[i],
+              (double)in_place[i], (double)separate[i]);
 }
 
 /* In place with columns beyond the vocabulary, of which some become 0. */
@@ -176,15 +177,15 @@ static const float weights[][N] = {
 static void check_values(int64_t V, const char *isa)
 {
     for (int64_t i = 0; i < N; i++) {
-        const float *z = logits + i * V, *g = apart + i * V;
-        double most = -INFINITY, sum = 0;
+        const float *z = logits + i * V, *g = separate + i * V;
+        double max = -INFINITY, sum = 0;
 
         for (int64_t j = 0; j < V; j++)
-            most = fmax(most, (double)z[j]);
+            max = fmax(max, (double)z[j]);
         for (int64_t j = 0; j < V; j++)
-            sum += exp((double)z[j] - most);
+            sum += exp((double)z[j] - max);
         for (int64_t j = 0; j < V; j++) {
-            const double p = exp((double)z[j] - most) / sum;
+            const double p = exp((double)z[j] - max) / sum;
             const double want = (p - (j == label[i])) / N;
 
             CHECK(fabs((double)g[j] - want) <= 0x1p-23 / N,
@@ -199,15 +200,17 @@ int main(void)
     static const int64_t widths[] = { 1, 2, 63, 64, 65, 255, 256, 257, 640,
                                       2047, 2048, 2049, 5000, C - 1, C, C + 1,
                                       2 * C + 300 };
-    static const int64_t held[] = { 4095, 4096, 10001, C + 1, 262144, WIDEST };
-    const size_t most = (size_t)N * (WIDEST + GAP) * sizeof *logits;
+    static const int64_t pending[] = {
+        4095, 4096, 10001, C + 1, 262144, WIDEST
+    };
+    const size_t max = (size_t)N * (WIDEST + GAP) * sizeof *logits;
 
-    logits = (float *)malloc(most);
-    apart = (float *)malloc(most);
-    in_place = (float *)malloc(most);
-    staged = (float *)malloc(most);
-    padded = (float *)malloc(most);
-    if (!logits || !apart || !in_place || !staged || !padded)
+    logits = (float *)malloc(max);
+    separate = (float *)malloc(max);
+    in_place = (float *)malloc(max);
+    staged = (float *)malloc(max);
+    padded = (float *)malloc(max);
+    if (!logits || !separate || !in_place || !staged || !padded)
         return 1;
     FOR_EACH_ISA(isa) {
         const int scalar = strcmp(isa, "scalar") == 0;
@@ -226,13 +229,13 @@ int main(void)
                     check_values(V, isa);
             }
         }
-        for (size_t v = 0; v < sizeof held / sizeof *held; v++)
-            for (int seed = 0; seed < (held[v] > 2 * C || scalar ? 2 : 8);
+        for (size_t v = 0; v < sizeof pending / sizeof *pending; v++)
+            for (int seed = 0; seed < (pending[v] > 2 * C || scalar ? 2 : 8);
                  seed++) {
-                fill(MIXED, held[v], (uint64_t)seed);
-                compare(isa, MIXED, held[v], weights[seed % 4], seed % 2,
+                fill(MIXED, pending[v], (uint64_t)seed);
+                compare(isa, MIXED, pending[v], weights[seed % 4], seed % 2,
                         1 + seed % 3);
-                compare_padded(isa, held[v], weights[(seed + 3) % 4],
+                compare_padded(isa, pending[v], weights[(seed + 3) % 4],
                                1 + seed % 2);
             }
         z_loss = 1e30f;             /* slopes far beyond a float */
@@ -243,7 +246,7 @@ int main(void)
         z_loss = 0;
     }
     free(logits);
-    free(apart);
+    free(separate);
     free(in_place);
     free(staged);
     free(padded);

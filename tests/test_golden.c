@@ -12,7 +12,7 @@
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 #define U 0x1p-24
 
-enum { CASES = COUNT(goldens), MOST = 64 };     /* rows, sequences at most */
+enum { CASES = COUNT(goldens), MAX = 64 };      /* rows, sequences at most */
 
 /* Where the next case's numbers are in the arrays of golden.h. */
 typedef struct place {
@@ -24,21 +24,21 @@ typedef struct place {
 
 /* A case in the library's terms. */
 typedef struct call {
-    float z[GOLDEN_MOST], ref[MOST], weight[MOST], seq_weight[MOST];
-    float pair_weight[MOST], scale[MOST], margin[MOST], soft[MOST];
-    float distance[MOST];
-    uint8_t mask[MOST];
-    int32_t labels[MOST];
-    int64_t start[MOST + 1];
+    float z[GOLDEN_MAX], ref[MAX], weight[MAX], seq_weight[MAX];
+    float pair_weight[MAX], scale[MAX], margin[MAX], soft[MAX];
+    float distance[MAX];
+    uint8_t mask[MAX];
+    int32_t labels[MAX];
+    int64_t start[MAX + 1];
     bnfloss_layout layout;
     bnfloss_inputs in;
 } call;
 
 /* What came back. */
 typedef struct answers {
-    float grad[GOLDEN_MOST], dlogp[MOST], row_scale[MOST];
-    float distance_grad[MOST];
-    double seq_ratio[MOST], seq_loss[MOST], spec_loss[16];
+    float grad[GOLDEN_MAX], dlogp[MAX], row_scale[MAX];
+    float distance_grad[MAX];
+    double seq_ratio[MAX], seq_loss[MAX], spec_loss[16];
     bnfloss_result r;
 } answers;
 

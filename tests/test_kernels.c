@@ -1,18 +1,15 @@
-/* Every word of every ISA page, the conversions, the fused multiply-add and
- * the exponential: each against a definition that shares no code with it.
+/* Every operation of every instruction set, the conversions, the fused
+ * multiply-add and the exponential: each against a definition that shares no
+ * code with it.
  *
  * SPDX-License-Identifier: MIT
  *
- * A page forgets its words at its end (page_end.h). They are still known where
- * page.h declares its one object of type bn_kernels, so this file includes
- * the library's sources itself, as bnfloss.c does, and makes that type a
- * macro that first emits the functions below: once per page, from its words.
- * The object, FN(kernels), gets another name, or it would be that macro too.
+ * This file includes the library's source. Two macros let it look inside:
+ * BN_PREFETCH records the addresses that the kernels prefetch, and
+ * BN_EACH_ISA names a file that is compiled once for each instruction set.
  *
  * "--all" takes every float there is: some minutes. */
-#include "../include/bnfloss.h"
-#include "../src/precise.h"
-#include "../src/core.h"
+#include <stdint.h>
 
 /* What the kernels prefetch, if somebody wants to know, and into which level
  * it has to be, 0 where there are two. */
@@ -31,195 +28,70 @@ static void ask(const void *p, int level)
     asked.n++;
 }
 
-#undef BN_PREFETCH
 #define BN_PREFETCH(p, level) ask(p, level)
 
-#include "../src/losses/maths.c"
-#include "../src/losses/real.h"
-#include "../src/losses/softmax.h"
-#include "../src/losses/sft.h"
-#include "../src/losses/bnf.h"
-#include "../src/losses/response.h"
-#include "../src/losses/margin.h"
-#include "../src/losses/logistic.h"
-#include "../src/losses/adadpo.h"
-#include "../src/losses/piecewise.h"
-#include "../src/losses/apart.h"
-#include "../src/losses/unpaired.h"
-#include "../src/losses/table.h"
-#include "../src/losses/state.h"
-#include "../src/losses/batch.c"
-#include "../src/losses/pairs.c"
-#include "../src/losses/metrics.c"
-#include "../src/losses/shifts.c"
-#include "../src/kernels/convert.c"
-#include "../src/kernels/sums.c"
-
-enum { ADD, SUB, MUL, DIV, FMA, MAX, MIN, SET1, KEEP, SELECT, EQUAL, ABOVE,
+enum { ADD, SUB, MUL, DIV, FMA, MAX, MIN, SET1, MASKED, SELECT, EQUAL, ABOVE,
        POW2, EXP, TANH, SECH2, LOAD_BF16, LOAD_F16, STORE_BF16, STORE2_BF16,
        STORE_F16, WIDEN,
        MAX_SIGNED, MIN_UNSIGNED, SELECT_NEGATIVE, SET1_INT };
 
-/* out[i] = op(a[i], b[i], c[i]) for i < n, n a multiple of 16. KEEP's and
- * SELECT's mask is v_above(a, b); EQUAL and ABOVE ask each lane alone. */
-typedef void word_floats(int op, const float *a, const float *b,
+/* out[i] = op(a[i], b[i], c[i]) for i < n, n a multiple of 16. MASKED's and
+ * SELECT's mask is bn_v_above(a, b); EQUAL and ABOVE ask each lane alone. */
+typedef void op_floats(int op, const float *a, const float *b,
                          const float *c, const uint32_t *table, float *out,
                          int n);
 /* To and from 16 bits. */
-typedef void word_halves(int op, float *f, uint16_t *h, int n);
+typedef void op_halves(int op, float *f, uint16_t *h, int n);
 /* out[i] = op(a[i], b[i], c[i]) on 16-bit integers, n a multiple of 32. */
-typedef void word_ints(int op, const uint16_t *a, const uint16_t *b,
+typedef void op_ints(int op, const uint16_t *a, const uint16_t *b,
                        const uint16_t *c, uint16_t *out, int n);
 /* sum[i] += (double)f[i] */
-typedef void word_widen(double *sum, const float *f, int n);
+typedef void op_widen(double *sum, const float *f, int n);
 
-#define WORDS                                                                 \
-    int FN(words_lanes) = WL;                                                 \
-    KERNEL static v FN(words_one)(int op, v a, v b, v c, v_table t)           \
-    {                                                                         \
-        v s = a;                                                              \
-        switch (op) {                                                         \
-        case ADD:    return v_add(a, b);                                      \
-        case SUB:    return v_sub(a, b);                                      \
-        case MUL:    return v_mul(a, b);                                      \
-        case DIV:    return v_div(a, b);                                      \
-        case FMA:    return v_fma(a, b, c);                                   \
-        case MAX:    return v_max(a, b);                                      \
-        case MIN:    return v_min(a, b);                                      \
-        case KEEP:   return v_keep(v_above(a, b), c);                         \
-        case SELECT: return v_select(v_above(a, b), a, c);                    \
-        case POW2:   return v_pow2(t, a);                                     \
-        case EXP:    return FN(exp)(a, t);                                    \
-        case TANH:   return FN(tanh)(a, t, &s);                               \
-        default:     (void)FN(tanh)(a, t, &s); return s;                      \
-        }                                                                     \
-    }                                                                         \
-    KERNEL static void FN(words_floats)(int op, const float *a, const float *b,\
-                                  const float *c, const uint32_t *table,      \
-                                  float *out, int n)                          \
-    {                                                                         \
-        const v_table t = v_table_load(table);                                \
-        for (int i = 0; i < n; i += VL) {                                     \
-            const int alone = op == SET1 || op == EQUAL || op == ABOVE;       \
-            for (int k = 0; k < VL && alone; k++) {                           \
-                float lane[VL];                                               \
-                v_store_f32(lane, v_set1(a[i + k]));                          \
-                out[i + k] = op == SET1 ? lane[(k + 1) % VL]                  \
-                    : op == EQUAL                                             \
-                    ? v_any_equal(v_load_f32(b + i), v_set1(a[i + k])) != 0   \
-                    : v_all_above(v_load_f32(b + i), v_set1(a[i + k])) != 0;  \
-            }                                                                 \
-            if (!alone)                                                       \
-                v_store_f32(out + i, FN(words_one)(op, v_load_f32(a + i),     \
-                            v_load_f32(b + i), v_load_f32(c + i), t));        \
-        }                                                                     \
-    }                                                                         \
-    KERNEL static void FN(words_halves)(int op, float *f, uint16_t *h, int n) \
-    {                                                                         \
-        for (int i = 0; i < n; i += VL)                                       \
-            switch (op) {                                                     \
-            case LOAD_BF16:  v_store_f32(f + i, v_load_bf16(h + i)); break;   \
-            case LOAD_F16:   v_store_f32(f + i, v_load_f16(h + i)); break;    \
-            case STORE_BF16: v_store_bf16(h + i, v_load_f32(f + i)); break;   \
-            case STORE2_BF16:                                                 \
-                if (i / VL % 2 == 0)                                          \
-                    v_store2_bf16(h + i, v_load_f32(f + i),                   \
-                                  v_load_f32(f + i + VL));                    \
-                break;                                                        \
-            default:         v_store_f16(h + i, v_load_f32(f + i)); break;    \
-            }                                                                 \
-    }                                                                         \
-    KERNEL static void FN(words_ints)(int op, const uint16_t *p,              \
-                                      const uint16_t *q, const uint16_t *r,   \
-                                      uint16_t *out, int n)                   \
-    {                                                                         \
-        for (int i = 0; i < n; i += WL) {                                     \
-            const vw a = w_load(p + i), b = w_load(q + i), c = w_load(r + i); \
-            switch (op) {                                                     \
-            case MAX_SIGNED:   w_store(out + i, w_max_signed(a, b)); break;   \
-            case MIN_UNSIGNED: w_store(out + i, w_min_unsigned(a, b)); break; \
-            case SET1_INT:     w_store(out + i, w_set1(p[i])); break;         \
-            default: w_store(out + i, w_select_negative(a, b, c)); break;     \
-            }                                                                 \
-            (void)a, (void)b, (void)c;                                        \
-        }                                                                     \
-    }                                                                         \
-    KERNEL static void FN(words_widen)(double *sum, const float *f, int n)    \
-    {                                                                         \
-        for (int i = 0; i < n; i += VL)                                       \
-            v_widen_add(sum + i, v_load_f32(f + i));                          \
-    }                                                                         \
-    static const struct bn_kernels
-
-#define bn_kernels WORDS
-#define kernels table
-#include "../src/kernels/scalar.c"
-#include "../src/kernels/avx2.c"
-#include "../src/kernels/avx512.c"
-#include "../src/kernels/neon.c"
-#undef bn_kernels
-#undef kernels
-#define bn_kernels_scalar bn_table_scalar
-#define bn_kernels_avx2 bn_table_avx2
-#define bn_kernels_avx512 bn_table_avx512
-#define bn_kernels_avx512bf16 bn_table_avx512bf16
-#define bn_kernels_neon bn_table_neon
-
-#include "../src/kernels/cpu.c"
-#include "../src/rows/env.c"
-#include "../src/rows/row.c"
-#include "../src/rows/threads.c"
-#include "../src/rows/sweep.c"
-#include "../src/door/check.c"
-#include "../src/door/names.c"
-#include "../src/door/check_loss.c"
-#include "../src/door/stages.c"
-#include "../src/door/loss.c"
-#include "../src/door/shifts.c"
-#include "../src/door/selftest.c"
-#include "../src/precise_end.h"
+#define BN_EACH_ISA "../../tests/isa_ops.h"
+#include "../src/bnfloss.c"
 
 #include "test.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-typedef struct page {
+typedef struct isa_ops {
     const char *name;
     const int *lanes;            /* of its 16-bit words */
-    word_floats *floats;
-    word_halves *halves;
-    word_ints *ints;
-    word_widen *widen;
-} page;
+    op_floats *floats;
+    op_halves *halves;
+    op_ints *ints;
+    op_widen *widen;
+} isa_ops;
 
-#define PAGE(isa)                                                             \
-    { #isa, &bn_words_lanes_##isa, bn_words_floats_##isa,                     \
-      bn_words_halves_##isa, bn_words_ints_##isa, bn_words_widen_##isa }
+#define ISA_OPS(isa)                                                          \
+    { #isa, &bn_ops_lanes_##isa, bn_ops_floats_##isa,                         \
+      bn_ops_halves_##isa, bn_ops_ints_##isa, bn_ops_widen_##isa }
 
-static const page pages[] = {
-    PAGE(scalar),
+static const isa_ops all_ops[] = {
+    ISA_OPS(scalar),
 #ifdef BN_HAVE_AVX2
-    PAGE(avx2),
+    ISA_OPS(avx2),
 #endif
 #ifdef BN_HAVE_AVX512
-    PAGE(avx512),
+    ISA_OPS(avx512),
 #endif
 #ifdef BN_HAVE_AVX512BF16
-    PAGE(avx512bf16),
+    ISA_OPS(avx512bf16),
 #endif
 #ifdef BN_HAVE_NEON
-    PAGE(neon),
+    ISA_OPS(neon),
 #endif
 };
 
-static const page *page_of(const char *isa)
+static const isa_ops *ops_of(const char *isa)
 {
-    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
-        if (strcmp(pages[i].name, isa) == 0 && *pages[i].lanes)
-            return pages + i;
+    for (size_t i = 0; i < sizeof all_ops / sizeof *all_ops; i++)
+        if (strcmp(all_ops[i].name, isa) == 0 && *all_ops[i].lanes)
+            return all_ops + i;
     CHECK(0, "no page called %s", isa);
-    return pages;
+    return all_ops;
 }
 
 /* The same number, bit for bit; any NaN is like any other. */
@@ -255,13 +127,13 @@ static float meaning(int op, float a, float b, float c)
     case MAX:    return a > b ? a : b;
     case MIN:    return a < b ? a : b;
     case SET1:   return a;
-    case KEEP:   return a <= b ? 0.0f : c;
+    case MASKED:   return a <= b ? 0.0f : c;
     default:     return a <= b ? c : a;     /* SELECT */
     }
 }
 
-static void words_on(const page *p, const float *a, const float *b,
-                     const float *c, int n)
+static void ops_on(const isa_ops *p, const float *a, const float *b,
+                   const float *c, int n)
 {
     static const char *const names[] = { "add", "sub", "mul", "div", "fma",
                                          "max", "min", "set1", "keep",
@@ -282,7 +154,7 @@ static void words_on(const page *p, const float *a, const float *b,
     }
 }
 
-static void equal_on(const page *p, const float *a, const float *b, int n,
+static void equal_on(const isa_ops *p, const float *a, const float *b, int n,
                      int vl)
 {
     static float out[BATCH];
@@ -334,7 +206,7 @@ static void next_to_tie(rng *r, float *a, float *b, float *c)
 /* All triples of special values, then random bits; for fma also products
  * that nearly cancel with the third, or nearly make a tie of it, where a second
  * rounding would show. */
-static void words(const page *p)
+static void ops(const isa_ops *p)
 {
     static float a[BATCH], b[BATCH], c[BATCH];
     rng r = { 3 };
@@ -345,7 +217,7 @@ static void words(const page *p)
         b[n] = bn_float_of(special_bits[t / SPECIALS % SPECIALS]);
         c[n] = bn_float_of(special_bits[t / SPECIALS / SPECIALS]);
         if (++n == BATCH) {
-            words_on(p, a, b, c, n);
+            ops_on(p, a, b, c, n);
             equal_on(p, a, b, n, lanes_of(p->name));
             n = 0;
         }
@@ -368,13 +240,13 @@ static void words(const page *p)
             if (t % 4 == 0)
                 next_to_tie(&r, a + i, b + i, c + i);
         }
-        words_on(p, a, b, c, BATCH);
+        ops_on(p, a, b, c, BATCH);
         equal_on(p, a, b, BATCH, lanes_of(p->name));
     }
 }
 
 /* Every pair of the words where signs and carries turn, and random ones. */
-static void ints(const page *p)
+static void ints(const isa_ops *p)
 {
     static const uint16_t turns[] = {
         0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7C00, 0x7F80, 0x7FFE, 0x7FFF,
@@ -408,7 +280,7 @@ static void ints(const page *p)
     }
 }
 
-static void widen(const page *p)
+static void widen(const isa_ops *p)
 {
     rng r = { 4 };
     double sum[LANES], want[LANES];
@@ -429,7 +301,7 @@ static void widen(const page *p)
 }
 
 /* word[t mod 8] + (t << 20), for every low byte and many words. */
-static void pow2(const page *p)
+static void pow2(const isa_ops *p)
 {
     static float t[BATCH], out[BATCH];
     uint32_t table[8];
@@ -504,7 +376,7 @@ static uint16_t nearest(const format *f, float x)
                       + ((e - f->emin) << f->fraction)));
 }
 
-static void load_halves(const page *p)
+static void load_halves(const isa_ops *p)
 {
     static uint16_t h[65536];
     static float x[65536];
@@ -536,7 +408,7 @@ static void store_flush(floats *s)
         for (int k = 0; k < 3; k++)
             s->want[k][i] = nearest(formats + k, s->x[i]);
     FOR_EACH_ISA(isa) {
-        const page *p = page_of(isa);
+        const isa_ops *p = ops_of(isa);
 
         for (int k = 0; k < 3; k++) {
             p->halves(formats[k].store, s->x, h, (s->n + 31) / 32 * 32);
@@ -614,7 +486,7 @@ typedef struct worst { double error, at; } worst;
 /* Relative error in u = 2^-24 of unscale * e against exp(x - c), libm's, where
  * the table's reference is c = k ln 2 in the kernels' own ln 2. bound: next to
  * c; exp.h allows 0.05 u more for each unit of distance. */
-static void exp_on(const page *p, const uint32_t *table, double unscale,
+static void exp_on(const isa_ops *p, const uint32_t *table, double unscale,
                    const float *x, int n, int k, double bound, worst *w)
 {
     static float e[BATCH];
@@ -638,7 +510,7 @@ static void exp_on(const page *p, const uint32_t *table, double unscale,
 /* The floats from -104 to 0, then as far as the reduction is exact. The sums'
  * table is one rounding better than the gradients', whose eight words are
  * rounded by themselves. */
-static void exponential(const page *p, uint32_t step)
+static void exponential(const isa_ops *p, uint32_t step)
 {
     static float x[BATCH];
     worst sums = { 0, 0 }, products = { 0, 0 };
@@ -670,7 +542,7 @@ static void exponential(const page *p, uint32_t step)
            "table %.3f u\n", p->name, sums.error, sums.at, products.error);
 }
 
-static void exponential_special(const page *p)
+static void exponential_special(const isa_ops *p)
 {
     const float x[LANES] = { BN_NAN_F32, -BN_NAN_F32, 0, -0.0f };
     float out[LANES];
@@ -684,7 +556,7 @@ static void exponential_special(const page *p)
 
 /* tanh and sech^2 in u. The softcap's promise rests on tanh's absolute error;
  * its relative one stays small too, all the way down. */
-static void hyperbolic(const page *p)
+static void hyperbolic(const isa_ops *p)
 {
     static float x[BATCH], t[BATCH], s[BATCH];
     double worst_t = 0, worst_a = 0, worst_s = 0;
@@ -718,7 +590,7 @@ static void hyperbolic(const page *p)
 }
 
 /* NaN stays NaN, infinities saturate, and the sign is the argument's. */
-static void hyperbolic_special(const page *p)
+static void hyperbolic_special(const isa_ops *p)
 {
     const float x[LANES] = { BN_NAN_F32, BN_INF_F32, -BN_INF_F32, 0, -0.0f,
                              1e38f, -1e38f, 1e-40f, -1e-40f, 200, -200 };
@@ -735,7 +607,7 @@ static void hyperbolic_special(const page *p)
 }
 
 /* Every page's functions on one set of inputs, bit for bit. */
-static void same_as_scalar(const page *p)
+static void same_as_scalar(const isa_ops *p)
 {
     static float x[BATCH], here[BATCH], there[BATCH];
     uint32_t unit[8];
@@ -748,7 +620,7 @@ static void same_as_scalar(const page *p)
                            : (float)(rng_normal(&r) * (k < 200 ? 30 : 1));
         for (int op = EXP; op <= SECH2; op++) {
             p->floats(op, x, x, x, unit, here, BATCH);
-            pages[0].floats(op, x, x, x, unit, there, BATCH);
+            all_ops[0].floats(op, x, x, x, unit, there, BATCH);
             for (int i = 0; i < BATCH; i++)
                 CHECK(same(here[i], there[i]), "%s differs from scalar in "
                       "function %d of %a", p->name, op, (double)x[i]);
@@ -784,14 +656,14 @@ static void streams(const char *isa)
         memset(&c, 0, sizeof c);
         memset(want, 1, sizeof want);
         memset(got, 1, sizeof got);
-        c.z = z;
+        c.logits = z;
         c.n = t / 32;
         c.type = c.grad_type = BNFLOSS_F32;
         c.label = -1;
         c.grad = want + ROOM + shift;
         kernels->backward[general](&c, &both[general], &map);
         c.grad = got + ROOM + shift;
-        c.stream = 1;
+        c.nontemporal = 1;
         kernels->backward[general](&c, &both[general], &map);
         CHECK(memcmp(want, got, sizeof got) == 0,
               "%s: %d gradients streamed to %d", isa, (int)c.n, shift);
@@ -802,20 +674,20 @@ static void streams(const char *isa)
  * type, elsewhere, past the caches or not, and nothing beyond them; by the
  * kernel for that, and by the forward pass that keeps its own in their
  * place. */
-static void kept_elsewhere(const char *isa, uint32_t type, int stream,
-                           int shift)
+static void saved_elsewhere(const char *isa, uint32_t type, int stream,
+                            int shift)
 {
     enum { N = 4 * BN_BLOCK / 3, ROOM = 64 };
-    static float z[N], e[N + 64], f[N + 64], alone[N + 64];
+    static float z[N], e[N + 64], f[N + 64], single[N + 64];
     const bn_kernels *kernels = bn_kernels_get();
     const size_t size = bn_type_size(type), room = (N + 2 * ROOM) * size;
     /* of no type but what is stored there */
     unsigned char *bytes = (unsigned char *)malloc(room);
     unsigned char *one = (unsigned char *)malloc(size);
     unsigned char *grad = bytes + (size_t)(16 + shift) * size;
-    bn_before before;
+    bn_scaling before;
     bnfloss_row x, y;
-    bn_keep keep;
+    bn_save save;
     bn_chunk c;
     bn_map map;
     rng r = { 12 };
@@ -834,37 +706,37 @@ static void kept_elsewhere(const char *isa, uint32_t type, int stream,
         }
         memset(&before, 0, sizeof before);
         memset(bytes, 1, room);
-        before.e = e;
+        before.exps = e;
         before.grad = grad;
         before.grad_type = type;
-        before.stream = stream;
+        before.nontemporal = stream;
         before.n = n;
         before.factor = -0x1.8p-4;
-        before.least = 0x1p-60;
+        before.cutoff = 0x1p-60;
         memset(&c, 0, sizeof c);
         memset(&x, 0, sizeof x);
         memset(&y, 0, sizeof y);
-        c.z = z;
+        c.logits = z;
         c.n = n;
         c.type = c.grad_type = BNFLOSS_F32;
         c.label = -1;
         x.leader = y.leader = -BN_INF;
-        keep.e = alone;
-        c.keep = &keep;
+        save.exps = single;
+        c.save = &save;
         kernels->forward[BN_PLAIN](&c, &map, &x);
         if (n % 2) {
-            kernels->kept(&before, BNFLOSS_F32, z);
+            kernels->scale_saved(&before, BNFLOSS_F32, z);
         } else {
-            keep.e = e;         /* over those that are finished on the way */
-            c.before = &before;
+            save.exps = e;         /* over those that are finished on the way */
+            c.scaling = &before;
             kernels->forward[BN_PLAIN](&c, &map, &y);
-            CHECK(before.done == n && keep.n == n, "%s: %d of %d done, %d "
-                  "kept", isa, (int)before.done, n, (int)keep.n);
+            CHECK(before.done == n && save.n == n,
+                  "%s: %d of %d done, %d saved", isa, (int)before.done, n, (int)save.n);
             CHECK(memcmp(&x, &y, sizeof x) == 0
-                  && memcmp(e, alone, (size_t)n * sizeof *e) == 0,
+                      && memcmp(e, single, (size_t)n * sizeof *e) == 0,
                   "%s: the row's own sums", isa);
             /* fences what was streamed */
-            kernels->kept(&before, BNFLOSS_F32, z);
+            kernels->scale_saved(&before, BNFLOSS_F32, z);
         }
         for (int i = 0; i < n; i++) {
             const float want = f[i] > 0x1p-60f ? f[i] * -0x1.8p-4f : 0;
@@ -914,19 +786,19 @@ static void check_lines(const char *isa, const char *sweep, uintptr_t *want,
     asked.wanted = 1;
 }
 
-static int lines_of_strands(uint32_t type, const void *z, int groups,
+static int lines_of_streams(uint32_t type, const void *z, int groups,
                             uintptr_t *want)
 {
-    const uintptr_t strand = 29 * 1024, strands = type == BNFLOSS_F32 ? 4 : 2;
+    const uintptr_t stream = 29 * 1024, streams = type == BNFLOSS_F32 ? 4 : 2;
     int n = 0;
 
     for (int g = 0; g < groups; g++) {
-        const uintptr_t at = (uintptr_t)z + (uintptr_t)g * strands * 64;
-        const uintptr_t all = at / (strands * 64), stretch = all / 464;
+        const uintptr_t at = (uintptr_t)z + (uintptr_t)g * streams * 64;
+        const uintptr_t all = at / (streams * 64), stretch = all / 464;
 
-        for (uintptr_t k = 0; k < strands; k++)
-            want[n++] = (stretch + 1) * strands * strand + k * strand
-                        + all % 464 * 64 + at % (strands * 64);
+        for (uintptr_t k = 0; k < streams; k++)
+            want[n++] = (stretch + 1) * streams * stream + k * stream
+                        + all % 464 * 64 + at % (streams * 64);
     }
     return n;
 }
@@ -936,7 +808,7 @@ static void check_asked(const char *isa, const char *sweep, uint32_t type,
 {
     static uintptr_t want[8192];
 
-    check_lines(isa, sweep, want, lines_of_strands(type, z, groups, want));
+    check_lines(isa, sweep, want, lines_of_streams(type, z, groups, want));
 }
 
 /* More than a stretch, and the parts of a span and of a group. */
@@ -952,31 +824,31 @@ static struct asked_memory {
  * ahead: beside each group of a span that has neither the label nor the
  * leader, here the first, and whose next block's span has all its columns and
  * no label. They are floats, and asked for into L1. */
-static void kept_prefetches(const char *isa, uint32_t type, bn_chunk *c,
-                            const bn_map *map)
+static void saved_prefetches(const char *isa, uint32_t type, bn_chunk *c,
+                             const bn_map *map)
 {
-    static float grad[ASKED_N], keep[ASKED_N];
+    static float grad[ASKED_N], save[ASKED_N];
     static uintptr_t want[8192];
     const bn_kernels *kernels = bn_kernels_get();
     float *e = asked_memory.before;
-    bn_keep kept = { keep, 0, 0 };
-    bn_before before;
+    bn_save saved = { save, 0, 0 };
+    bn_scaling before;
 
     memset(&before, 0, sizeof before);
-    before.e = e;
+    before.exps = e;
     before.grad = type == BNFLOSS_F32 ? e : grad;
     before.grad_type = type;
     before.n = ASKED_N;
     before.factor = 1;
-    c->keep = &kept;
-    c->before = &before;
-    for (before.far = 0; before.far < 2; before.far++) {
+    c->save = &saved;
+    c->scaling = &before;
+    for (before.prefetch = 0; before.prefetch < 2; before.prefetch++) {
         bnfloss_row x;
-        int n = lines_of_strands(type, c->z, ASKED_GROUPS, want);
+        int n = lines_of_streams(type, c->logits, ASKED_GROUPS, want);
 
         memset(&x, 0, sizeof x);
         before.done = 0;
-        for (int i = 0; before.far && i < ASKED_N; i += 64) {
+        for (int i = 0; before.prefetch && i < ASKED_N; i += 64) {
             const int span = i / 256 * 256, later = span + 2048;
 
             if (span == 0 || span == ASKED_LABEL / 256 * 256
@@ -988,26 +860,26 @@ static void kept_prefetches(const char *isa, uint32_t type, bn_chunk *c,
                 want[n++] = (uintptr_t)e + (uintptr_t)i * 4 + 4096
                             + (uintptr_t)line * 64;
         }
-        asked.level = type == BNFLOSS_F32 ? 1 : before.far ? 0 : 2;
+        asked.level = type == BNFLOSS_F32 ? 1 : before.prefetch ? 0 : 2;
         kernels->forward[BN_PLAIN](c, map, &x);
-        check_lines(isa, before.far ? "row before, far" : "row before", want,
-                    n);
+        check_lines(isa, before.prefetch ? "row before, far" : "row before",
+                    want, n);
     }
     asked.level = type == BNFLOSS_F32 ? 1 : 2;
-    c->keep = NULL;
-    c->before = NULL;
+    c->save = NULL;
+    c->scaling = NULL;
 }
 
 static void prefetches(const char *isa, uint32_t type, int shift)
 {
     enum { N = ASKED_N, SPANS = (N + 255) / 256 };
     static float other[N + 16];
-    float *line = other + bn_until_line(other, 16);
+    float *line = other + bn_until_cache_line(other, 16);
     float *memory = asked_memory.logits;
     const bn_kernels *kernels = bn_kernels_get();
     void *z = (char *)memory + (size_t)shift * bn_type_size(type);
     bn_coefficients k;
-    bn_before before;
+    bn_scaling before;
     bn_factor factor;
     bnfloss_row x;
     bn_chunk c;
@@ -1017,13 +889,13 @@ static void prefetches(const char *isa, uint32_t type, int shift)
     map.scale = 1;
     map.limit = 0x1.ffffffp127;
     factor.m = 1;
-    factor.e = factor.k = 0;
+    factor.e = factor.power = 0;
     bn_coefficients_plain(&k, &factor, 0);
     memset(&x, 0, sizeof x);
     memset(&c, 0, sizeof c);
     memset(&before, 0, sizeof before);
     memset(&asked_memory, 0, sizeof asked_memory);
-    c.z = z;
+    c.logits = z;
     c.grad = z;
     c.n = N;
     c.type = c.grad_type = type;
@@ -1042,8 +914,8 @@ static void prefetches(const char *isa, uint32_t type, int shift)
         check_asked(isa, "backward, general", type, z, ASKED_GROUPS);
     }
     memset(&asked_memory, 0, sizeof asked_memory);
-    kept_prefetches(isa, type, &c, &map);
-    before.e = other;
+    saved_prefetches(isa, type, &c, &map);
+    before.exps = other;
     before.grad = other;
     before.n = N;
     before.factor = 1;
@@ -1051,25 +923,25 @@ static void prefetches(const char *isa, uint32_t type, int shift)
     c.grad = line;
     c.grad_type = BNFLOSS_F32;
     c.n = N / 64 * 64;
-    c.stream = 1;
+    c.nontemporal = 1;
     kernels->backward[0](&c, &k, &map);
     check_asked(isa, "backward, streamed", type, z, N / 64);
     c.n = N;
     kernels->backward[0](&c, &k, &map);
     check_asked(isa, "backward, streamed, and a tail", type, z, ASKED_GROUPS);
-    kernels->kept(&before, type, z);
+    kernels->scale_saved(&before, type, z);
     check_asked(isa, "kept", type, z, 4 * SPANS);
     asked.wanted = 0;
 }
 
 /* Which rows are far: wide ones, and those whose exponentials are kept beside
  * them, unless the gradients are stored past the caches. */
-static void far_rows(void)
+static void prefetched_rows(void)
 {
     static const struct {
         int64_t columns;
         uint32_t type;
-        int stream, far;
+        int nontemporal, prefetch;
     } rows[] = {
         { 1, BNFLOSS_F32, 0, 0 }, { 65536, BNFLOSS_F32, 0, 0 },
         { 65537, BNFLOSS_F32, 0, 1 }, { 65537, BNFLOSS_F32, 1, 0 },
@@ -1077,43 +949,43 @@ static void far_rows(void)
         { 65537, BNFLOSS_BF16, 0, 1 } };
     static float e[1];
     bn_row_plan plan;
-    bn_kept kept;
-    bn_view w;
+    bn_saved saved;
+    bn_layout lay;
 
     memset(&plan, 0, sizeof plan);
-    memset(&kept, 0, sizeof kept);
-    memset(&w, 0, sizeof w);
-    kept.e = e;
-    kept.grad = e;
+    memset(&saved, 0, sizeof saved);
+    memset(&lay, 0, sizeof lay);
+    saved.exps = e;
+    saved.grad = e;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        kept.columns = rows[i].columns;
-        kept.stream = rows[i].stream;
-        w.grad_type = rows[i].type;
-        CHECK(bn_before_of(&w, &plan, &kept, 0).far == rows[i].far,
+        saved.columns = rows[i].columns;
+        saved.nontemporal = rows[i].nontemporal;
+        lay.grad_type = rows[i].type;
+        CHECK(bn_scaling_of(&lay, &plan, &saved, 0).prefetch == rows[i].prefetch,
               "row %d: not as far as it should be", (int)i);
     }
 }
 
 /* Threads share a row where that takes fewer chunks one after the other than a
  * row for each of them; the bits are the same. */
-static void wide_rows(void)
+static void split_rows(void)
 {
-    bn_view w;
+    bn_layout lay;
 
-    memset(&w, 0, sizeof w);
+    memset(&lay, 0, sizeof lay);
     for (int chunks = 1; chunks <= 9; chunks++)
         for (int rows = 1; rows <= 9; rows++)
             for (int threads = 1; threads <= 9; threads++) {
-                int shared = 0, apart = 0;
+                int shared = 0, separate = 0;
 
                 for (int k = 0; k < chunks; k += threads)
                     shared += rows;
                 for (int k = 0; k < rows; k += threads)
-                    apart += chunks;
-                w.rows = rows;
-                w.vocab = (int64_t)(chunks - 1) * BNFLOSS_CHUNK + 1;
-                CHECK(bn_is_wide(&w, threads)
-                          == (rows < threads && shared < apart),
+                    separate += chunks;
+                lay.rows = rows;
+                lay.vocab = (int64_t)(chunks - 1) * BNFLOSS_CHUNK + 1;
+                CHECK(bn_rows_are_split(&lay, threads)
+                          == (rows < threads && shared < separate),
                       "%d rows of %d chunks, %d threads", rows, chunks,
                       threads);
             }
@@ -1124,9 +996,9 @@ int main(int argc, char **argv)
     const int all = argc > 1 && strcmp(argv[1], "--all") == 0;
 
     FOR_EACH_ISA(isa) {
-        const page *p = page_of(isa);
+        const isa_ops *p = ops_of(isa);
 
-        words(p);
+        ops(p);
         widen(p);
         ints(p);
         pow2(p);
@@ -1138,10 +1010,10 @@ int main(int argc, char **argv)
         same_as_scalar(p);
         streams(isa);
         for (int shift = 0; shift < 16; shift++) {
-            kept_elsewhere(isa, BNFLOSS_F32, 0, shift);
-            kept_elsewhere(isa, BNFLOSS_F32, 1, shift);
-            kept_elsewhere(isa, BNFLOSS_BF16, 0, shift);
-            kept_elsewhere(isa, BNFLOSS_F16, 0, shift);
+            saved_elsewhere(isa, BNFLOSS_F32, 0, shift);
+            saved_elsewhere(isa, BNFLOSS_F32, 1, shift);
+            saved_elsewhere(isa, BNFLOSS_BF16, 0, shift);
+            saved_elsewhere(isa, BNFLOSS_F16, 0, shift);
         }
         for (int shift = 0; shift < 64; shift += 9) {
             prefetches(isa, BNFLOSS_F32, shift);
@@ -1149,8 +1021,8 @@ int main(int argc, char **argv)
             prefetches(isa, BNFLOSS_F16, shift);
         }
     }
-    far_rows();
-    wide_rows();
+    prefetched_rows();
+    split_rows();
     store_halves(all);
     nans();
     return test_end();

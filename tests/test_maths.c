@@ -1,5 +1,5 @@
 /* The loss floor's functions of one double against quad precision: every
- * error bound that src/losses/maths.c states, 3 ulp for what real.h makes of
+ * error bound that src/math.c states, 3 ulp for what real.h makes of
  * them, and the special values.
  *
  * SPDX-License-Identifier: MIT

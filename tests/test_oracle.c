@@ -33,7 +33,7 @@ typedef long double wide;
 
 typedef enum hard {
     RANDOM, SPREAD, SURE, SURER, UNLIKELY, OTHER_LEADS, OFFSET_UP, OFFSET_DOWN,
-    EQUAL, TIES, MASKED, LABEL_MASKED, ALONE, HUGE_LOGITS, DENORMAL, STEEP,
+    EQUAL, TIES, MASKED, LABEL_MASKED, ONLY, HUGE_LOGITS, DENORMAL, STEEP,
     HARDS
 } hard;
 
@@ -58,7 +58,7 @@ static float one_logit(rng *r, hard h, double size)
     case MASKED:
     case LABEL_MASKED:
         return rng_next(r) & 1 ? -BN_INF_F32 : (float)(2 * rng_normal(r));
-    case ALONE:       return -BN_INF_F32;
+    case ONLY:       return -BN_INF_F32;
     default:          return (float)(2 * rng_normal(r));
     }
 }
@@ -79,7 +79,7 @@ static void fill(rng *r, hard h, float *z, int64_t n, int64_t y, double size)
     case UNLIKELY:    z[y] = top - (float)(20 + 70 * rng_uniform(r)); break;
     case OTHER_LEADS: z[other] = top + (float)(15 + 25 * rng_uniform(r)); break;
     case MASKED:
-    case ALONE:       z[y] = (float)rng_normal(r); break;
+    case ONLY:       z[y] = (float)rng_normal(r); break;
     case LABEL_MASKED:
         z[other] = 1;
         z[y] = n > 1 ? -BN_INF_F32 : 1;
@@ -183,7 +183,7 @@ static int64_t largest(const truth *t, int64_t V, int64_t not)
 }
 
 /* No token but the label, or no label. */
-static void softmax_alone(truth *t)
+static void softmax_only(truth *t)
 {
     t->top = t->low = t->lse = 0;
     t->gap = t->mean = t->logp = t->q = t->rest = t->entropy = 0;
@@ -201,7 +201,7 @@ static void softmax_of(const batch *b, int64_t i, truth *t)
         t->x[k] = mapped(b->c, b->z[i * V + k]);
     at = largest(t, V, y);
     if (at < 0) {
-        softmax_alone(t);
+        softmax_only(t);
         t->top = t->low = t->lse = t->x[y];
         return;
     }

@@ -369,7 +369,7 @@ static void full_target(rng *r)
 }
 
 /* Row i of a problem, alone. */
-static void alone(problem *q, const problem *from, int64_t i)
+static void single(problem *q, const problem *from, int64_t i)
 {
     const size_t size = from->l.logits_type == BNFLOSS_F32 ? 4 : 2;
     const size_t bytes = (size_t)from->l.vocab * size;
@@ -386,7 +386,7 @@ static void alone(problem *q, const problem *from, int64_t i)
     memcpy(&q->z, (const char *)&from->z + (size_t)i * bytes, bytes);
 }
 
-static void rows_alone(rng *r)
+static void rows_singly(rng *r)
 {
     do
         make_any(&p, r);
@@ -397,7 +397,7 @@ static void rows_alone(rng *r)
     for (int64_t i = 0; i < N; i++) {
         const size_t row = grad_bytes(&p) / N;
 
-        alone(&p2, &p, i);
+        single(&p2, &p, i);
         run(&p2, &b);
         CHECK(memcmp(a.logp + i, b.logp, 4) == 0
               && memcmp(a.value + i, b.value, 4) == 0
@@ -553,7 +553,7 @@ static void accumulate(rng *r)
 /* logp and rest handed over as floats: dlogp and values move by what their
  * rounding moves. log g is a difference of log odds, and an error e of logp
  * moves those by e / (1-p). */
-static void doors(rng *r)
+static void entries(rng *r)
 {
     bnfloss_outputs out;
     double total = 0;
@@ -593,11 +593,10 @@ static void doors(rng *r)
 
 int main(int argc, char **argv)
 {
-    static void (*const all[])(rng *) = {
-        row_sums, shift, permutation, monotone, masks, masks_between,
-        full_target, rows_alone, stages, in_place, loss_scale, divided,
-        accumulate, doors
-    };
+    static void (*const all[])(
+        rng *) = { row_sums,      shift,       permutation, monotone, masks,
+                   masks_between, full_target, rows_singly, stages,   in_place,
+                   loss_scale,    divided,     accumulate,  entries };
     const long rows = argc > 1 ? atol(argv[1]) : 24000;
     const int count = (int)(sizeof all / sizeof *all);
     long calls = 0;

@@ -479,13 +479,13 @@ static void shared(int threads)
 
 int main(void)
 {
-    const size_t most = (size_t)33 * 262139 * 4;
+    const size_t max = (size_t)33 * 262139 * 4;
 
     for (int i = 0; i < 64; i++)
         ref[i] = -0.25f * (float)(i % 9);
-    logits = malloc(most);
+    logits = malloc(max);
     for (int k = 0; k < 3; k++)
-        grad[k] = malloc(most);
+        grad[k] = malloc(max);
     if (!logits || !grad[0] || !grad[1] || !grad[2])
         return 1;
     overlaps();

@@ -27,7 +27,7 @@ static void crooked_backward(const bn_chunk *chunk, const bn_coefficients *k,
 /* The same of exponentials that were kept, if it is of this type. */
 static uint32_t crooked_type;
 
-static void crook(const bn_before *b, int64_t i)
+static void crook(const bn_scaling *b, int64_t i)
 {
     unsigned char *at = (unsigned char *)b->grad
                         + (size_t)i * bn_type_size(b->grad_type);
@@ -36,9 +36,9 @@ static void crook(const bn_before *b, int64_t i)
         at[bn_type_size(b->grad_type) / 2] ^= 1;
 }
 
-static void crooked_kept(const bn_before *b, uint32_t type, const void *z)
+static void crooked_saved(const bn_scaling *b, uint32_t type, const void *z)
 {
-    honest->kept(b, type, z);
+    honest->scale_saved(b, type, z);
     if (b->n >= 40 && b->done <= 36)
         crook(b, 36);
 }
@@ -55,8 +55,8 @@ static void crooked_before(const bn_chunk *chunk, const bn_map *map,
                            bnfloss_row *x)
 {
     honest->forward[BN_DOT](chunk, map, x);
-    if (chunk->before && chunk->before->done)
-        crook(chunk->before, 0);
+    if (chunk->scaling && chunk->scaling->done)
+        crook(chunk->scaling, 0);
 }
 
 /* And one of rows wider than a block, of this type. */
@@ -106,7 +106,7 @@ static void work_parts(void)
 
 int main(void)
 {
-    const bn_kernels *list[BN_PAGES + 1];
+    const bn_kernels *list[BN_MAX_ISAS + 1];
     const char *isa = "unset";
 
     work_parts();
@@ -141,7 +141,7 @@ int main(void)
         k = *list[i];
         for (crooked_type = 0; crooked_type < 3; crooked_type++) {
             k = *list[i];
-            k.kept = crooked_kept;
+            k.scale_saved = crooked_saved;
             CHECK(bn_self_hash(&k) != BN_SELF_HASH, "kept of %s, type %d",
                   k.name, (int)crooked_type);
             k = *list[i];

@@ -54,11 +54,11 @@ static int is_workspace(const bnfloss_layout *l, uint64_t bytes)
 {
     const uint64_t chunks = ((uint64_t)l->vocab + BNFLOSS_CHUNK - 1)
                             / BNFLOSS_CHUNK;
-    const uint64_t least = 56 * (uint64_t)l->rows + 88 * chunks + 96;
+    const uint64_t min = 56 * (uint64_t)l->rows + 88 * chunks + 96;
 
     if (l->rows == 0)
         return bytes == 0;
-    return bytes >= least && bytes <= least + 64;
+    return bytes >= min && bytes <= min + 64;
 }
 
 static const int64_t extremes[] = {

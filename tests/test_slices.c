@@ -447,7 +447,7 @@ static void ignored_rows(const char *isa)
 static void misfits(const char *isa)
 {
     static const int64_t overlap[] = { 0, 200, 400 };
-    static bnfloss_row kept[N];
+    static bnfloss_row saved[N];
     bnfloss_result r;
     bnfloss_layout l;
     problem p;
@@ -462,9 +462,9 @@ static void misfits(const char *isa)
     l = slice_of(&p, 100, 300);             /* sees row 2's label as well */
     CHECK(bnfloss_forward(&l, logits + 100, p.label, 0, N, part[1], NULL,
                           NULL) == BNFLOSS_OK, "%s: forward", what);
-    memcpy(kept, part[0], sizeof kept);
+    memcpy(saved, part[0], sizeof saved);
     CHECK(bnfloss_row_merge(N, part[0], part[1], &r) == BNFLOSS_E_STATE
-          && r.where == 2 && memcmp(kept, part[0], sizeof kept) == 0,
+              && r.where == 2 && memcmp(saved, part[0], sizeof saved) == 0,
           "%s: both saw the label of row 2: where %d", what, (int)r.where);
     l = slice_of(&p, 200, 200);
     l.z_loss = 0.5f;

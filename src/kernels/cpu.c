@@ -10,52 +10,52 @@ typedef struct bn_cpu {
     uint32_t xcr0;                      /* register state the system saves */
 } bn_cpu;
 
-static int bn_cpu_has_avx2(const bn_cpu *c)
+static int bn_cpu_has_avx2(const bn_cpu *cpu)
 {
     const uint32_t fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29;
     const uint32_t need = fma | osxsave | f16c, avx2 = 1u << 5;
 
-    return (c->leaf1_ecx & need) == need && (c->leaf7_ebx & avx2)
-           && (c->xcr0 & 6) == 6;                       /* xmm, ymm */
+    return (cpu->leaf1_ecx & need) == need && (cpu->leaf7_ebx & avx2)
+           && (cpu->xcr0 & 6) == 6;                     /* xmm, ymm */
 }
 
-static int bn_cpu_has_avx512(const bn_cpu *c)
+static int bn_cpu_has_avx512(const bn_cpu *cpu)
 {
     const uint32_t f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
     const uint32_t need = f | dq | bw | vl;
 
-    return bn_cpu_has_avx2(c) && (c->leaf7_ebx & need) == need
-           && (c->xcr0 & 0xE6) == 0xE6;                 /* and zmm, masks */
+    return bn_cpu_has_avx2(cpu) && (cpu->leaf7_ebx & need) == need
+           && (cpu->xcr0 & 0xE6) == 0xE6;               /* and zmm, masks */
 }
 
 #if defined(BN_HAVE_AVX512BF16)
-static int bn_cpu_has_avx512bf16(const bn_cpu *c)
+static int bn_cpu_has_avx512bf16(const bn_cpu *cpu)
 {
-    return bn_cpu_has_avx512(c) && (c->leaf7_1_eax & 1u << 5);
+    return bn_cpu_has_avx512(cpu) && (cpu->leaf7_1_eax & 1u << 5);
 }
 #endif
 
 static bn_cpu bn_cpu_here(void)
 {
-    bn_cpu c = { 0, 0, 0, 0 };
+    bn_cpu cpu = { 0, 0, 0, 0 };
     uint32_t a, b, d, high;
 
-    if (!__get_cpuid(1, &a, &b, &c.leaf1_ecx, &d))
-        return c;
+    if (!__get_cpuid(1, &a, &b, &cpu.leaf1_ecx, &d))
+        return cpu;
     /* what a CPU has not got leaves or reads as zeros */
-    __get_cpuid_count(7, 0, &a, &c.leaf7_ebx, &b, &d);
-    __get_cpuid_count(7, 1, &c.leaf7_1_eax, &a, &b, &d);
-    if (c.leaf1_ecx >> 27 & 1)
-        __asm__ volatile("xgetbv" : "=a"(c.xcr0), "=d"(high) : "c"(0));
-    return c;
+    __get_cpuid_count(7, 0, &a, &cpu.leaf7_ebx, &b, &d);
+    __get_cpuid_count(7, 1, &cpu.leaf7_1_eax, &a, &b, &d);
+    if (cpu.leaf1_ecx >> 27 & 1)
+        __asm__ volatile("xgetbv" : "=a"(cpu.xcr0), "=d"(high) : "c"(0));
+    return cpu;
 }
 #endif
 
 /* The most pages of one architecture. */
-enum { BN_PAGES = 4 };
+enum { BN_MAX_ISAS = 4 };
 
 /* The kernels that can run here, best first, NULL at the end. */
-static void bn_kernels_here(const bn_kernels *list[BN_PAGES + 1])
+static void bn_kernels_here(const bn_kernels *list[BN_MAX_ISAS + 1])
 {
     int n = 0;
 
@@ -91,11 +91,11 @@ static const bn_kernels *bn_kernels_chosen;
 
 static const bn_kernels *bn_kernels_get(void)
 {
-    const bn_kernels *list[BN_PAGES + 1];
-    const bn_kernels *k = BN_ATOMIC_LOAD(&bn_kernels_chosen);
+    const bn_kernels *list[BN_MAX_ISAS + 1];
+    const bn_kernels *kernels = BN_ATOMIC_LOAD(&bn_kernels_chosen);
 
-    if (k)
-        return k;
+    if (kernels)
+        return kernels;
     bn_kernels_here(list);
     BN_ATOMIC_STORE(&bn_kernels_chosen, list[0]);
     return list[0];
@@ -104,7 +104,7 @@ static const bn_kernels *bn_kernels_get(void)
 /* 0 if no kernels of that name can run here. */
 static int bn_kernels_select(const char *name)
 {
-    const bn_kernels *list[BN_PAGES + 1];
+    const bn_kernels *list[BN_MAX_ISAS + 1];
 
     bn_kernels_here(list);
     for (int i = 0; list[i]; i++) {

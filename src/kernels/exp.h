@@ -1,4 +1,4 @@
-/* The exponential of the kernels, over an ISA page's words.
+/* The exponential of the kernels, over an BN_ISA page's words.
  *
  *     e^x = 2^(N/8) e^r,   N = round(8 x / ln 2),   |r| <= ln 2 / 16
  *     e^r = 1 + q,         q = r + C2 r^2 + C3 r^3
@@ -24,7 +24,7 @@
  * e^r 0.32, table 0.05 (its common factor is chosen so that all eight entries
  * lie next to a float), rounding 1, and the 0.05 |x - c| above.
  *
- * This file is included once per ISA page. */
+ * This file is included once per BN_ISA page. */
 #ifndef BN_EXP_CONSTANTS
 #define BN_EXP_CONSTANTS
 #define BN_MAGIC 0x1.8p23f              /* rounds to integer; N in low bits */
@@ -35,25 +35,25 @@
 #endif
 
 /* The parts of e^x: 2^(N/8) times the table's factor, and q. */
-BN_INLINE KERNEL v FN(exp_parts)(v x, v_table table, v *q)
+BN_INLINE BN_KERNEL bn_v BN_FN(exp_parts)(bn_v x, bn_v_table table, bn_v *q)
 {
-    const v t = v_fma(x, v_set1(BN_8_LN2), v_set1(BN_MAGIC));
-    const v n = v_sub(t, v_set1(BN_MAGIC));
-    const v r = v_fma(n, v_set1(-BN_LN2_8), x);
-    const v c = v_fma(r, v_set1(BN_C3), v_set1(BN_C2));
+    const bn_v t = bn_v_fma(x, bn_v_set1(BN_8_LN2), bn_v_set1(BN_MAGIC));
+    const bn_v n = bn_v_sub(t, bn_v_set1(BN_MAGIC));
+    const bn_v r = bn_v_fma(n, bn_v_set1(-BN_LN2_8), x);
+    const bn_v c = bn_v_fma(r, bn_v_set1(BN_C3), bn_v_set1(BN_C2));
 
-    *q = v_fma(v_mul(r, r), c, r);
-    return v_pow2(table, t);
+    *q = bn_v_fma(bn_v_mul(r, r), c, r);
+    return bn_v_pow2(table, t);
 }
 
 /* e^x times the table's factor. Outside the range for which the table was
  * made, any bits: the caller masks them. NaN gives NaN. */
-BN_INLINE KERNEL v FN(exp)(v x, v_table table)
+BN_INLINE BN_KERNEL bn_v BN_FN(exp)(bn_v x, bn_v_table table)
 {
-    v q;
-    const v p = FN(exp_parts)(x, table, &q);
+    bn_v q;
+    const bn_v p = BN_FN(exp_parts)(x, table, &q);
 
-    return v_fma(p, q, p);
+    return bn_v_fma(p, q, p);
 }
 
 /* tanh(w), and sech^2(w) = 1 - tanh^2(w) without its cancellation, from
@@ -62,23 +62,28 @@ BN_INLINE KERNEL v FN(exp)(v x, v_table table)
  * w keep their accuracy, and in units of the table's common factor T0, which
  * makes its entries exact and divides out. Errors, measured by
  * tests/test_kernels.c: tanh 1.9 u absolute. */
-BN_NOINLINE KERNEL static v FN(tanh)(v w, v_table table, v *sech2)
+BN_NOINLINE BN_KERNEL static bn_v BN_FN(tanh)(bn_v w, bn_v_table table,
+                                              bn_v *sech2)
 {
-    const v t0 = v_set1(BN_POW8_FACTOR), minus = v_sub(v_set1(0), w);
-    const v a = v_max(v_mul(v_max(w, minus), v_set1(-2)), v_set1(-80));
-    v q;
-    const v p = FN(exp_parts)(a, table, &q);
-    const v e = v_fma(p, q, p);                         /* T0 E */
-    const v em1 = v_fma(p, q, v_sub(p, t0));            /* T0 (E - 1) */
-    const v one_e = v_add(em1, v_add(t0, t0));          /* T0 (E + 1) */
-    const m far = v_above(v_set1(0.25f), e);            /* tanh > 0.6 */
-    const v ratio = v_div(v_select(far, v_add(e, e), v_sub(v_set1(0), em1)),
-                          one_e);
-    const v th = v_select(far, v_sub(v_set1(1), ratio), ratio);
+    const bn_v t0 = bn_v_set1(BN_POW8_FACTOR),
+               minus = bn_v_sub(bn_v_set1(0), w);
+    const bn_v a = bn_v_max(bn_v_mul(bn_v_max(w, minus), bn_v_set1(-2)),
+                            bn_v_set1(-80));
+    bn_v q;
+    const bn_v p = BN_FN(exp_parts)(a, table, &q);
+    const bn_v e = bn_v_fma(p, q, p);                   /* T0 E */
+    const bn_v em1 = bn_v_fma(p, q, bn_v_sub(p, t0));   /* T0 (E - 1) */
+    const bn_v one_e = bn_v_add(em1, bn_v_add(t0, t0)); /* T0 (E + 1) */
+    const bn_m large = bn_v_above(bn_v_set1(0.25f), e); /* tanh > 0.6 */
+    const bn_v ratio = bn_v_div(bn_v_select(large, bn_v_add(e, e),
+                                            bn_v_sub(bn_v_set1(0), em1)),
+                                one_e);
+    const bn_v th = bn_v_select(large, bn_v_sub(bn_v_set1(1), ratio), ratio);
 
-    *sech2 = v_div(v_mul(e, v_mul(t0, v_set1(4))), v_mul(one_e, one_e));
+    *sech2 = bn_v_div(bn_v_mul(e, bn_v_mul(t0, bn_v_set1(4))),
+                      bn_v_mul(one_e, one_e));
     /* a's clamp has turned a NaN into a number: give it back */
-    return v_select(v_above(w, v_set1(BN_INF_F32)), w,
-                    v_select(v_above(w, v_set1(0)), th,
-                             v_sub(v_set1(0), th)));
+    return bn_v_select(bn_v_above(w, bn_v_set1(BN_INF_F32)), w,
+                       bn_v_select(bn_v_above(w, bn_v_set1(0)), th,
+                                   bn_v_sub(bn_v_set1(0), th)));
 }

@@ -7,94 +7,98 @@
  * those without a sign the largest is above, of those with one the smallest,
  * which is the nearest to 0, is below. NaN may get lost or hide others: the
  * sums will see it. */
-typedef struct FN(top) {
-    v max[BN_LANES / VL];
-    vw above, below;
-} FN(top);
+typedef struct BN_FN(top) {
+    bn_v max[BN_LANES / BN_VL];
+    bn_vu above, below;
+} BN_FN(top);
 
-BN_INLINE KERNEL void FN(top_init)(uint32_t type, FN(top) *t)
+BN_INLINE BN_KERNEL void BN_FN(top_init)(uint32_t type, BN_FN(top) * top)
 {
     const uint16_t masked = type == BNFLOSS_BF16 ? 0xFF80 : 0xFC00;
 
-    for (int h = 0; h < BN_LANES / VL; h++)
-        t->max[h] = v_set1(-BN_INF_F32);
-    t->above = t->below = w_set1(masked);
+    for (int h = 0; h < BN_LANES / BN_VL; h++)
+        top->max[h] = bn_v_set1(-BN_INF_F32);
+    top->above = top->below = bn_u_set1(masked);
 }
 
-BN_INLINE KERNEL void FN(group_max)(const uint32_t type, const void *z,
-                                    int64_t i, FN(top) *t)
+BN_INLINE BN_KERNEL void BN_FN(group_max)(const uint32_t type, const void *z,
+                                          int64_t i, BN_FN(top) * top)
 {
     if (type != BNFLOSS_F32) {
-        for (int j = 0; j < BN_GROUP; j += WL) {
-            const vw x = w_load((const uint16_t *)z + i + j);
+        for (int j = 0; j < BN_GROUP; j += BN_UL) {
+            const bn_vu x = bn_u_load((const uint16_t *)z + i + j);
 
-            t->above = w_max_signed(x, t->above);
-            t->below = w_min_unsigned(x, t->below);
+            top->above = bn_u_max_signed(x, top->above);
+            top->below = bn_u_min_unsigned(x, top->below);
         }
         return;
     }
-    for (int h = 0; h < BN_LANES / VL; h++) {
-        const float *y = (const float *)z + i + h * VL;
-        const v a = v_max(v_load_f32(y), v_load_f32(y + 16));
-        const v b = v_max(v_load_f32(y + 32), v_load_f32(y + 48));
+    for (int h = 0; h < BN_LANES / BN_VL; h++) {
+        const float *y = (const float *)z + i + h * BN_VL;
+        const bn_v a = bn_v_max(bn_v_load_f32(y), bn_v_load_f32(y + 16));
+        const bn_v b = bn_v_max(bn_v_load_f32(y + 32), bn_v_load_f32(y + 48));
 
-        t->max[h] = v_max(a, v_max(b, t->max[h]));
+        top->max[h] = bn_v_max(a, bn_v_max(b, top->max[h]));
     }
 }
 
 /* Of a span: clean, and of a type that is a constant; and of any. */
-BN_INLINE KERNEL void FN(clean_max)(const uint32_t type, const void *z,
-                                    int64_t i, FN(top) *t)
+BN_INLINE BN_KERNEL void BN_FN(clean_max)(const uint32_t type, const void *z,
+                                          int64_t i, BN_FN(top) * top)
 {
     for (int64_t g = 0; g < BN_SPAN; g += BN_GROUP)
-        FN(group_max)(type, z, i + g, t);
+        BN_FN(group_max)(type, z, i + g, top);
 }
 
-BN_INLINE KERNEL void FN(span_max)(const FN(source) *p, int64_t i,
-                                   float *buffer, FN(top) *t)
+BN_INLINE BN_KERNEL void BN_FN(span_max)(const BN_FN(source) * source,
+                                         int64_t i, float *buffer,
+                                         BN_FN(top) * top)
 {
-    if (!FN(is_clean)(p, i, BN_SPAN, -BN_SPAN)) {
-        for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP)
-            FN(group_max)(BNFLOSS_F32, FN(fetch)(p, g, -BN_SPAN, buffer), 0,
-                          t);
-    } else if (p->type == BNFLOSS_F32) {
-        FN(clean_max)(BNFLOSS_F32, p->z, i, t);
+    if (!BN_FN(is_clean)(source, i, BN_SPAN, -BN_SPAN)) {
+        for (int64_t g = i; g < i + BN_SPAN && g < source->n; g += BN_GROUP)
+            BN_FN(group_max)
+        (BNFLOSS_F32, BN_FN(fetch)(source, g, -BN_SPAN, buffer), 0, top);
+    } else if (source->type == BNFLOSS_F32) {
+        BN_FN(clean_max)(BNFLOSS_F32, source->z, i, top);
     } else {
-        FN(clean_max)(BNFLOSS_BF16, p->z, i, t);    /* or f16, all the same */
+        BN_FN(clean_max)
+        (BNFLOSS_BF16, source->z, i, top);          /* or f16, all the same */
     }
 }
 
-BN_INLINE KERNEL float FN(largest)(uint32_t type, FN(top) *t)
+BN_INLINE BN_KERNEL float BN_FN(largest)(uint32_t type, BN_FN(top) * top)
 {
     float lane[BN_LANES];
 
     if (type != BNFLOSS_F32) {
-        uint16_t words[WL];
+        uint16_t lanes16[BN_UL];
 
-        w_store(words, w_select_negative(t->above, t->below, t->above));
-        for (int j = 0; j < WL; j += VL)
-            t->max[0] = v_max(type == BNFLOSS_BF16 ? v_load_bf16(words + j)
-                                                   : v_load_f16(words + j),
-                              t->max[0]);
+        bn_u_store(lanes16,
+                   bn_u_select_negative(top->above, top->below, top->above));
+        for (int j = 0; j < BN_UL; j += BN_VL)
+            top->max[0] = bn_v_max(type == BNFLOSS_BF16
+                                       ? bn_v_load_bf16(lanes16 + j)
+                                       : bn_v_load_f16(lanes16 + j),
+                                   top->max[0]);
     }
-    for (int h = 0; h < BN_LANES / VL; h++)
-        v_store_f32(lane + h * VL, t->max[h]);
-    v_leave();
+    for (int h = 0; h < BN_LANES / BN_VL; h++)
+        bn_v_store_f32(lane + h * BN_VL, top->max[h]);
+    bn_v_leave();
     return bn_largest(lane);
 }
 
 /* The first place in the group at index i that holds z, or BN_GROUP. z is the
  * largest of many: one comparison for four vectors. A NaN may hide it. */
-BN_INLINE KERNEL int64_t FN(seek)(const uint32_t type, const void *y,
-                                  int64_t i, float z)
+BN_INLINE BN_KERNEL int64_t BN_FN(seek)(const uint32_t type, const void *y,
+                                        int64_t i, float z)
 {
-    for (int64_t j = 0; j < BN_GROUP; j += 4 * VL) {
-        const v a = v_max(FN(read)(type, y, i + j),
-                          FN(read)(type, y, i + j + VL));
-        const v b = v_max(FN(read)(type, y, i + j + 2 * VL),
-                          FN(read)(type, y, i + j + 3 * VL));
+    for (int64_t j = 0; j < BN_GROUP; j += 4 * BN_VL) {
+        const bn_v a = bn_v_max(BN_FN(read)(type, y, i + j),
+                                BN_FN(read)(type, y, i + j + BN_VL));
+        const bn_v b = bn_v_max(BN_FN(read)(type, y, i + j + 2 * BN_VL),
+                                BN_FN(read)(type, y, i + j + 3 * BN_VL));
 
-        if (v_any_equal(v_max(a, b), v_set1(z))) {
+        if (bn_v_any_equal(bn_v_max(a, b), bn_v_set1(z))) {
             while (!(bn_get(type, y, i + j) == z))
                 j++;
             return j;
@@ -104,19 +108,20 @@ BN_INLINE KERNEL int64_t FN(seek)(const uint32_t type, const void *y,
 }
 
 /* The first place from index i on where the chunk holds z, label apart. */
-KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t i,
-                               float *buffer)
+BN_KERNEL static int64_t BN_FN(find)(const BN_FN(source) * source, float z,
+                                     int64_t i, float *buffer)
 {
-    for (int64_t j = BN_GROUP; i < s->n; i += BN_GROUP) {
-        if (s->n - i < BN_GROUP || (uint64_t)(s->label - i) < BN_GROUP) {
-            FN(patch)(s, i, -BN_SPAN, buffer);
-            j = FN(seek)(BNFLOSS_F32, buffer, 0, z);
-        } else if (s->type == BNFLOSS_F32) {
-            j = FN(seek)(BNFLOSS_F32, s->z, i, z);
-        } else if (s->type == BNFLOSS_BF16) {
-            j = FN(seek)(BNFLOSS_BF16, s->z, i, z);
+    for (int64_t j = BN_GROUP; i < source->n; i += BN_GROUP) {
+        if (source->n - i < BN_GROUP
+            || (uint64_t)(source->label - i) < BN_GROUP) {
+            BN_FN(patch)(source, i, -BN_SPAN, buffer);
+            j = BN_FN(seek)(BNFLOSS_F32, buffer, 0, z);
+        } else if (source->type == BNFLOSS_F32) {
+            j = BN_FN(seek)(BNFLOSS_F32, source->z, i, z);
+        } else if (source->type == BNFLOSS_BF16) {
+            j = BN_FN(seek)(BNFLOSS_BF16, source->z, i, z);
         } else {
-            j = FN(seek)(BNFLOSS_F16, s->z, i, z);
+            j = BN_FN(seek)(BNFLOSS_F16, source->z, i, z);
         }
         if (j < BN_GROUP)
             return i + j;
@@ -128,64 +133,66 @@ KERNEL static int64_t FN(find)(const FN(source) *s, float z, int64_t i,
 
 /* A block's pass: what its groups share. general: scale, softcap, smoothing;
  * dot: the entropy's sum. Both are constants where this is inlined. */
-typedef struct FN(pass) {
+typedef struct BN_FN(pass) {
     bn_sums *sums;
     const bn_map *map;
-    v_table table;
-    float *keep;                /* where to leave the exponentials, or NULL: */
+    bn_v_table table;
+    float *save;                /* where to leave the exponentials, or NULL: */
                                 /*   it may be where the logits are */
-    const bn_before *before;    /* NULL, or the row before's, that become its */
-    int64_t line;               /*   gradients on the way, so far ahead */
-    float *own;                 /* where those are to lie, if in place: they */
-    float factor, least;        /*   can be finished beside these then */
-    const float *far;           /* NULL, or theirs that are to be asked for */
+    const bn_scaling *scaling;  /* NULL, or the row before's, that become its */
+    int64_t head;               /*   gradients on the way, so far ahead */
+    float *in_place;            /* where those are to lie, if in place: they */
+    float factor, cutoff;       /*   can be finished beside these then */
+    const float *prefetch;      /* NULL, or theirs that are to be asked for */
     int general, dot;
-} FN(pass);
+} BN_FN(pass);
 
 /* The float lanes of a few groups. */
-typedef struct FN(lanes) {
-    v sum[BN_LANES / VL], dot[BN_LANES / VL], count[BN_LANES / VL];
-} FN(lanes);
+typedef struct BN_FN(lanes) {
+    bn_v sum[BN_LANES / BN_VL], dot[BN_LANES / BN_VL], count[BN_LANES / BN_VL];
+} BN_FN(lanes);
 
-BN_INLINE KERNEL void FN(lanes_clear)(FN(lanes) *lanes)
+BN_INLINE BN_KERNEL void BN_FN(lanes_clear)(BN_FN(lanes) * lanes)
 {
-    for (int h = 0; h < BN_LANES / VL; h++)
-        lanes->sum[h] = lanes->dot[h] = lanes->count[h] = v_set1(0);
+    for (int h = 0; h < BN_LANES / BN_VL; h++)
+        lanes->sum[h] = lanes->dot[h] = lanes->count[h] = bn_v_set1(0);
 }
 
 /* One vector's exponentials, and in *d its x - ref. */
-BN_INLINE KERNEL v FN(term)(v z, const FN(pass) *f, v *d, FN(lanes) *lanes,
-                            int h)
+BN_INLINE BN_KERNEL bn_v BN_FN(term)(bn_v z, const BN_FN(pass) * pass, bn_v *d,
+                                     BN_FN(lanes) * lanes, int h)
 {
-    bn_sums *s = f->sums;
-    v x, slope, e;
-    m in;
+    bn_sums *sums = pass->sums;
+    bn_v x, slope, e;
+    bn_m in;
 
-    if (f->general)
-        x = FN(mapped)(z, f->map, s->origin, &slope);
+    if (pass->general)
+        x = BN_FN(mapped)(z, pass->map, sums->origin, &slope);
     else
-        x = v_sub(z, v_set1(s->origin));
-    in = v_above(x, v_set1(s->low));
-    e = v_keep(in, FN(exp)(x, f->table));
-    if (f->dot)
-        *d = v_keep(in, v_sub(x, v_set1(s->ref)));
-    if (f->general) {   /* x may be -FLT_MAX: floats have no room for two */
-        const m finite = v_above(x, v_set1(-BN_INF_F32));
+        x = bn_v_sub(z, bn_v_set1(sums->origin));
+    in = bn_v_above(x, bn_v_set1(sums->underflow_at));
+    e = bn_v_masked(in, BN_FN(exp)(x, pass->table));
+    if (pass->dot)
+        *d = bn_v_masked(in, bn_v_sub(x, bn_v_set1(sums->ref)));
+    if (pass->general) { /* x may be -FLT_MAX: floats have no room for two */
+        const bn_m finite = bn_v_above(x, bn_v_set1(-BN_INF_F32));
 
-        v_widen_add(s->shift + h * VL,
-                    v_keep(finite, v_sub(x, v_set1(s->ref))));
-        lanes->count[h] = v_add(lanes->count[h], v_keep(finite, v_set1(1)));
+        bn_v_widen_add(sums->sum_x + h * BN_VL,
+                       bn_v_masked(finite, bn_v_sub(x, bn_v_set1(sums->ref))));
+        lanes->count[h] = bn_v_add(lanes->count[h],
+                                   bn_v_masked(finite, bn_v_set1(1)));
     }
     return e;
 }
 
 /* The same where the logit is its x, and far from where e^x is too small. */
-BN_INLINE KERNEL v FN(bare_term)(v x, const FN(pass) *f, v *d)
+BN_INLINE BN_KERNEL bn_v BN_FN(unmasked_term)(bn_v x, const BN_FN(pass) * pass,
+                                              bn_v *d)
 {
-    const v e = FN(exp)(x, f->table);
+    const bn_v e = BN_FN(exp)(x, pass->table);
 
-    if (f->dot)
-        *d = v_sub(x, v_set1(f->sums->ref));
+    if (pass->dot)
+        *d = bn_v_sub(x, bn_v_set1(pass->sums->ref));
     return e;
 }
 
@@ -193,83 +200,90 @@ BN_INLINE KERNEL v FN(bare_term)(v x, const FN(pass) *f, v *d)
  * that they overlap. Their products one by one, each a fused operation: that
  * takes a third less than a tree, and a group's exponentials take longer than
  * the four in a row. The exponentials stay at `keep`, if that is not NULL. */
-BN_INLINE KERNEL void FN(group_sums)(const uint32_t type, const void *z,
-                                     int64_t i, const FN(pass) *f, float *keep,
-                                     FN(lanes) *lanes)
+BN_INLINE BN_KERNEL void BN_FN(group_sums)(const uint32_t type, const void *z,
+                                           int64_t i, const BN_FN(pass) * pass,
+                                           float *save, BN_FN(lanes) * lanes)
 {
-    for (int h = 0; h < BN_LANES / VL; h++, i += VL) {
-        const v z0 = FN(read)(type, z, i), z1 = FN(read)(type, z, i + 16);
-        const v z2 = FN(read)(type, z, i + 32), z3 = FN(read)(type, z, i + 48);
-        v e0, e1, e2, e3, d0, d1, d2, d3;
+    for (int h = 0; h < BN_LANES / BN_VL; h++, i += BN_VL) {
+        const bn_v z0 = BN_FN(read)(type, z, i),
+                   z1 = BN_FN(read)(type, z, i + 16);
+        const bn_v z2 = BN_FN(read)(type, z, i + 32),
+                   z3 = BN_FN(read)(type, z, i + 48);
+        bn_v e0, e1, e2, e3, d0, d1, d2, d3;
 
-        if (!f->general && FN(all_above)(z0, z1, z2, z3, f->sums->bare)) {
-            e0 = FN(bare_term)(z0, f, &d0);
-            e1 = FN(bare_term)(z1, f, &d1);
-            e2 = FN(bare_term)(z2, f, &d2);
-            e3 = FN(bare_term)(z3, f, &d3);
+        if (!pass->general
+            && BN_FN(all_above)(z0, z1, z2, z3, pass->sums->no_mask_above)) {
+            e0 = BN_FN(unmasked_term)(z0, pass, &d0);
+            e1 = BN_FN(unmasked_term)(z1, pass, &d1);
+            e2 = BN_FN(unmasked_term)(z2, pass, &d2);
+            e3 = BN_FN(unmasked_term)(z3, pass, &d3);
         } else {
-            e0 = FN(term)(z0, f, &d0, lanes, h);
-            e1 = FN(term)(z1, f, &d1, lanes, h);
-            e2 = FN(term)(z2, f, &d2, lanes, h);
-            e3 = FN(term)(z3, f, &d3, lanes, h);
+            e0 = BN_FN(term)(z0, pass, &d0, lanes, h);
+            e1 = BN_FN(term)(z1, pass, &d1, lanes, h);
+            e2 = BN_FN(term)(z2, pass, &d2, lanes, h);
+            e3 = BN_FN(term)(z3, pass, &d3, lanes, h);
         }
-        if (keep) {
-            v_store_f32(keep + h * VL, e0);
-            v_store_f32(keep + h * VL + 16, e1);
-            v_store_f32(keep + h * VL + 32, e2);
-            v_store_f32(keep + h * VL + 48, e3);
+        if (save) {
+            bn_v_store_f32(save + h * BN_VL, e0);
+            bn_v_store_f32(save + h * BN_VL + 16, e1);
+            bn_v_store_f32(save + h * BN_VL + 32, e2);
+            bn_v_store_f32(save + h * BN_VL + 48, e3);
         }
-        lanes->sum[h] = v_add(lanes->sum[h],
-                              v_add(v_add(e0, e1), v_add(e2, e3)));
-        if (f->dot) {
-            const v d = v_fma(e1, d1, v_fma(e0, d0, lanes->dot[h]));
+        lanes->sum[h] = bn_v_add(lanes->sum[h],
+                                 bn_v_add(bn_v_add(e0, e1), bn_v_add(e2, e3)));
+        if (pass->dot) {
+            const bn_v d = bn_v_fma(e1, d1, bn_v_fma(e0, d0, lanes->dot[h]));
 
-            lanes->dot[h] = v_fma(e3, d3, v_fma(e2, d2, d));
+            lanes->dot[h] = bn_v_fma(e3, d3, bn_v_fma(e2, d2, d));
         }
     }
 }
 
 /* Empties the lanes into the double ones of the sums. */
-BN_INLINE KERNEL void FN(flush)(const FN(pass) *f, const FN(lanes) *lanes)
+BN_INLINE BN_KERNEL void BN_FN(flush)(const BN_FN(pass) * pass,
+                                      const BN_FN(lanes) * lanes)
 {
-    for (int h = 0; h < BN_LANES / VL; h++) {
-        v_widen_add(f->sums->sum + h * VL, lanes->sum[h]);
-        if (f->dot)
-            v_widen_add(f->sums->dots + h * VL, lanes->dot[h]);
-        if (f->general)
-            v_widen_add(f->sums->finite + h * VL, lanes->count[h]);
+    for (int h = 0; h < BN_LANES / BN_VL; h++) {
+        bn_v_widen_add(pass->sums->sum + h * BN_VL, lanes->sum[h]);
+        if (pass->dot)
+            bn_v_widen_add(pass->sums->dots + h * BN_VL, lanes->dot[h]);
+        if (pass->general)
+            bn_v_widen_add(pass->sums->finite + h * BN_VL, lanes->count[h]);
     }
 }
 
 /* Sums the clean spans from index i to `to` - 1 and, if there is a block after
  * theirs (`more`), takes the maxima of the spans there. */
-BN_INLINE KERNEL void FN(clean_spans)(const uint32_t type, const void *z,
-                                      int64_t i, int64_t to, int more,
-                                      const FN(pass) *f, FN(top) *t)
+BN_INLINE BN_KERNEL void BN_FN(clean_spans)(const uint32_t type, const void *z,
+                                            int64_t i, int64_t to, int more,
+                                            const BN_FN(pass) * pass,
+                                            BN_FN(top) * top)
 {
-    bn_ahead ahead = bn_ahead_of(type, z, i);
+    bn_prefetcher prefetcher = bn_prefetcher_at(type, z, i);
 
     while (i < to) {
         const int64_t end = i + BN_SPAN;
-        FN(lanes) lanes;
+        BN_FN(lanes) lanes;
 
         /* what is not in its own place may be where these are kept */
-        if (f->before && !f->own)
-            FN(products)(f->before, i + f->line, end + f->line);
-        FN(lanes_clear)(&lanes);
+        if (pass->scaling && !pass->in_place)
+            BN_FN(scale_range)
+        (pass->scaling, i + pass->head, end + pass->head);
+        BN_FN(lanes_clear)(&lanes);
         for (; i < end; i += BN_GROUP) {
             if (more)
-                FN(group_max)(type, z, i + BN_BLOCK, t);
-            bn_prefetch(type, &ahead);
-            if (f->far)
-                bn_prefetch_kept(f->far, i);
-            FN(group_sums)(type, z, i, f, f->keep ? f->keep + i : NULL,
-                           &lanes);
-            if (f->own)
-                FN(group_products)(BNFLOSS_F32, 0, f->own, f->own, i,
-                                   f->factor, f->least);
+                BN_FN(group_max)(type, z, i + BN_BLOCK, top);
+            bn_prefetch(type, &prefetcher);
+            if (pass->prefetch)
+                bn_prefetch_saved(pass->prefetch, i);
+            BN_FN(group_sums)
+            (type, z, i, pass, pass->save ? pass->save + i : NULL, &lanes);
+            if (pass->in_place)
+                BN_FN(group_scale)
+            (BNFLOSS_F32, 0, pass->in_place, pass->in_place, i, pass->factor,
+             pass->cutoff);
         }
-        FN(flush)(f, &lanes);
+        BN_FN(flush)(pass, &lanes);
     }
 }
 
@@ -277,199 +291,210 @@ BN_INLINE KERNEL void FN(clean_spans)(const uint32_t type, const void *z,
  * belongs: unless it leads the whole row, its gradient will need it. (The
  * label's will not.) It is never too small: the table is made for a power that
  * no leader is far below. */
-KERNEL static void FN(keep_leader)(const bn_sums *s, v_table table,
-                                   float *keep)
+BN_KERNEL static void BN_FN(save_leader)(const bn_sums *sums, bn_v_table table,
+                                         float *save)
 {
-    const v x = v_sub(v_set1(s->leader_z), v_set1(s->origin));
-    float e[VL];
+    const bn_v x = bn_v_sub(bn_v_set1(sums->leader_z),
+                            bn_v_set1(sums->origin));
+    float e[BN_VL];
 
-    v_store_f32(e, FN(exp)(x, table));
-    keep[s->leader_at] = e[0];
+    bn_v_store_f32(e, BN_FN(exp)(x, table));
+    save[sums->leader_at] = e[0];
 }
 
 /* Sums a span that may be anything, and takes the maximum of the one a block
  * after it. */
-BN_INLINE KERNEL void FN(any_span)(const FN(source) *p, int64_t i,
-                                   float *buffer, const FN(pass) *f,
-                                   FN(top) *t)
+BN_INLINE BN_KERNEL void BN_FN(any_span)(const BN_FN(source) * source,
+                                         int64_t i, float *buffer,
+                                         const BN_FN(pass) * pass,
+                                         BN_FN(top) * top)
 {
-    bn_ahead ahead = bn_ahead_of(p->type, p->z, i);
-    FN(lanes) lanes;
+    bn_prefetcher prefetcher = bn_prefetcher_at(source->type, source->z, i);
+    BN_FN(lanes) lanes;
 
-    if (f->before)
-        FN(products)(f->before, i + f->line, i + f->line + BN_SPAN);
-    FN(lanes_clear)(&lanes);
-    for (int64_t g = i; g < i + BN_SPAN && g < p->n; g += BN_GROUP) {
-        const float *z = FN(fetch)(p, g, p->leader, buffer);
-        const int64_t left = p->n - g;
+    if (pass->scaling)
+        BN_FN(scale_range)
+    (pass->scaling, i + pass->head, i + pass->head + BN_SPAN);
+    BN_FN(lanes_clear)(&lanes);
+    for (int64_t g = i; g < i + BN_SPAN && g < source->n; g += BN_GROUP) {
+        const float *z = BN_FN(fetch)(source, g, source->leader, buffer);
+        const int64_t left = source->n - g;
         const int tail = left < BN_GROUP;
-        float *keep = !f->keep ? NULL : tail ? buffer : f->keep + g;
+        float *save = !pass->save ? NULL : tail ? buffer : pass->save + g;
 
-        FN(group_sums)(BNFLOSS_F32, z, 0, f, keep, &lanes);
-        if (keep && tail)
-            memcpy(f->keep + g, buffer, (size_t)left * sizeof *buffer);
-        if (keep && (uint64_t)(p->leader - g) < BN_GROUP)
-            FN(keep_leader)(f->sums, f->table, f->keep);
-        bn_prefetch(p->type, &ahead);
+        BN_FN(group_sums)(BNFLOSS_F32, z, 0, pass, save, &lanes);
+        if (save && tail)
+            memcpy(pass->save + g, buffer, (size_t)left * sizeof *buffer);
+        if (save && (uint64_t)(source->leader - g) < BN_GROUP)
+            BN_FN(save_leader)(pass->sums, pass->table, pass->save);
+        bn_prefetch(source->type, &prefetcher);
     }
-    FN(flush)(f, &lanes);
-    FN(span_max)(p, i + BN_BLOCK, buffer, t);
+    BN_FN(flush)(pass, &lanes);
+    BN_FN(span_max)(source, i + BN_BLOCK, buffer, top);
 }
 
 /* Where the clean spans of a block that ends at `end` stop, from index i on:
  * those without label and leader, and with a whole span, or nothing, a block
  * after them, where the label is not either. */
-BN_INLINE KERNEL int64_t FN(clean_until)(const FN(source) *p, int64_t i,
-                                         int64_t end)
+BN_INLINE BN_KERNEL int64_t BN_FN(clean_end)(const BN_FN(source) * source,
+                                             int64_t i, int64_t end)
 {
-    const int64_t whole = p->n / BN_SPAN * BN_SPAN, last = whole - BN_BLOCK;
-    const int64_t apart[3] = { p->label, p->leader, p->label - BN_BLOCK };
+    const int64_t whole = source->n / BN_SPAN * BN_SPAN,
+                  last = whole - BN_BLOCK;
+    const int64_t excluded[3] = { source->label, source->leader,
+                                  source->label - BN_BLOCK };
 
     if (end > whole)
         end = whole;
-    if (i < last + (whole < p->n) && last < end)
+    if (i < last + (whole < source->n) && last < end)
         end = last;
     for (int k = 0; k < 3; k++)
-        if (apart[k] >= i && apart[k] < end)
-            end = apart[k] / BN_SPAN * BN_SPAN;
+        if (excluded[k] >= i && excluded[k] < end)
+            end = excluded[k] / BN_SPAN * BN_SPAN;
     return end;
 }
 
 /* Sums the block from index i on and, on the way, takes the maximum of the
  * block after it, so that memory is read a block before it is needed. */
-BN_INLINE KERNEL float FN(block)(const FN(source) *p, int64_t i,
-                                 float *buffer, const FN(pass) *f)
+BN_INLINE BN_KERNEL float BN_FN(block)(const BN_FN(source) * source, int64_t i,
+                                       float *buffer, const BN_FN(pass) * pass)
 {
-    const int64_t end = p->n - i < BN_BLOCK ? p->n : i + BN_BLOCK;
-    FN(pass) g = *f;            /* for the kind that keeps nothing */
-    FN(top) t;
+    const int64_t end = source->n - i < BN_BLOCK ? source->n : i + BN_BLOCK;
+    BN_FN(pass) g = *pass;      /* for the kind that keeps nothing */
+    BN_FN(top) top;
 
-    g.keep = NULL;
-    g.before = NULL;
-    g.own = NULL;
-    g.far = NULL;
-    FN(top_init)(p->type, &t);
+    g.save = NULL;
+    g.scaling = NULL;
+    g.in_place = NULL;
+    g.prefetch = NULL;
+    BN_FN(top_init)(source->type, &top);
     while (i < end) {
-        const int64_t to = f->general && p->type != BNFLOSS_F32
-                               ? i : FN(clean_until)(p, i, end);
-        const int more = i + BN_BLOCK < p->n;
+        const int64_t to = pass->general && source->type != BNFLOSS_F32
+                               ? i
+                               : BN_FN(clean_end)(source, i, end);
+        const int more = i + BN_BLOCK < source->n;
 
         if (to == i) {
-            FN(any_span)(p, i, buffer, f, &t);
+            BN_FN(any_span)(source, i, buffer, pass, &top);
             i += BN_SPAN;
             continue;
         }
-        if (!f->general && f->keep && p->type == BNFLOSS_BF16)
-            FN(clean_spans)(BNFLOSS_BF16, p->z, i, to, more, f, &t);
-        else if (!f->general && f->keep && p->type == BNFLOSS_F16)
-            FN(clean_spans)(BNFLOSS_F16, p->z, i, to, more, f, &t);
-        else if (!f->general && f->keep)
-            FN(clean_spans)(BNFLOSS_F32, p->z, i, to, more, f, &t);
-        else if (p->type == BNFLOSS_F32)
-            FN(clean_spans)(BNFLOSS_F32, p->z, i, to, more, &g, &t);
-        else if (p->type == BNFLOSS_BF16)
-            FN(clean_spans)(BNFLOSS_BF16, p->z, i, to, more, &g, &t);
-        else
-            FN(clean_spans)(BNFLOSS_F16, p->z, i, to, more, &g, &t);
+        if (!pass->general && pass->save && source->type == BNFLOSS_BF16)
+            BN_FN(clean_spans)
+        (BNFLOSS_BF16, source->z, i, to, more, pass, &top);
+        else if (!pass->general && pass->save && source->type == BNFLOSS_F16)
+            BN_FN(clean_spans)(BNFLOSS_F16, source->z, i, to, more, pass,
+                               &top);
+        else if (!pass->general && pass->save) BN_FN(
+            clean_spans)(BNFLOSS_F32, source->z, i, to, more, pass, &top);
+        else if (source->type == BNFLOSS_F32)
+            BN_FN(clean_spans)(BNFLOSS_F32, source->z, i, to, more, &g, &top);
+        else if (source->type == BNFLOSS_BF16)
+            BN_FN(clean_spans)(BNFLOSS_BF16, source->z, i, to, more, &g, &top);
+        else BN_FN(clean_spans)(BNFLOSS_F16, source->z, i, to, more, &g, &top);
         i = to;
     }
-    return FN(largest)(p->type, &t);
+    return BN_FN(largest)(source->type, &top);
 }
 
 /* The maximum of the first block, which no block before it has taken. */
-BN_INLINE KERNEL float FN(first_max)(const FN(source) *p, float *buffer)
+BN_INLINE BN_KERNEL float BN_FN(first_max)(const BN_FN(source) * source,
+                                           float *buffer)
 {
-    FN(top) t;
+    BN_FN(top) top;
 
-    FN(top_init)(p->type, &t);
-    for (int64_t i = 0; i < BN_BLOCK && i < p->n; i += BN_SPAN)
-        FN(span_max)(p, i, buffer, &t);
-    return FN(largest)(p->type, &t);
+    BN_FN(top_init)(source->type, &top);
+    for (int64_t i = 0; i < BN_BLOCK && i < source->n; i += BN_SPAN)
+        BN_FN(span_max)(source, i, buffer, &top);
+    return BN_FN(largest)(source->type, &top);
 }
 
-BN_INLINE KERNEL void FN(chunk)(const bn_chunk *c, const bn_map *map,
-                                bnfloss_row *row, const int general,
-                                const int dot)
+BN_INLINE BN_KERNEL void BN_FN(chunk)(const bn_chunk *chunk, const bn_map *map,
+                                      bnfloss_row *row, const int general,
+                                      const int dot)
 {
-    FN(source) p;
-    FN(pass) f;
-    bn_sums s;
+    BN_FN(source) source;
+    BN_FN(pass) pass;
+    bn_sums sums;
     float buffer[BN_GROUP], top;
 
-    p.z = c->z;
-    p.type = c->type;
-    p.n = c->n;
-    p.label = c->label < 0 ? -BN_SPAN : c->label;
-    p.leader = -BN_SPAN;
-    f.sums = &s;
-    f.map = map;
-    f.keep = !general && c->keep ? c->keep->e : NULL;
-    f.before = f.keep ? c->before : NULL;
-    f.own = NULL;
-    f.far = NULL;
-    f.line = 0;
-    f.factor = f.least = 0;
-    if (f.before) {
-        f.line = FN(products_begin)(f.before);
-        f.factor = (float)f.before->factor;
-        f.least = (float)f.before->least;
+    source.z = chunk->logits;
+    source.type = chunk->type;
+    source.n = chunk->n;
+    source.label = chunk->label < 0 ? -BN_SPAN : chunk->label;
+    source.leader = -BN_SPAN;
+    pass.sums = &sums;
+    pass.map = map;
+    pass.save = !general && chunk->save ? chunk->save->exps : NULL;
+    pass.scaling = pass.save ? chunk->scaling : NULL;
+    pass.in_place = NULL;
+    pass.prefetch = NULL;
+    pass.head = 0;
+    pass.factor = pass.cutoff = 0;
+    if (pass.scaling) {
+        pass.head = BN_FN(scale_head)(pass.scaling);
+        pass.factor = (float)pass.scaling->factor;
+        pass.cutoff = (float)pass.scaling->cutoff;
     }
-    if (f.before && f.before->grad == f.before->e)
-        f.own = (float *)f.before->grad;
-    if (f.before && f.before->far)
-        f.far = f.before->e;
-    f.general = general;
-    f.dot = dot;
-    bn_sums_init(&s, general, dot);
-    top = FN(first_max)(&p, buffer);
-    for (int64_t i = 0; i < c->n; i += BN_BLOCK) {
-        const int32_t k = s.k;
+    if (pass.scaling && pass.scaling->grad == pass.scaling->exps)
+        pass.in_place = (float *)pass.scaling->grad;
+    if (pass.scaling && pass.scaling->prefetch)
+        pass.prefetch = pass.scaling->exps;
+    pass.general = general;
+    pass.dot = dot;
+    bn_sums_init(&sums, general, dot);
+    top = BN_FN(first_max)(&source, buffer);
+    for (int64_t i = 0; i < chunk->n; i += BN_BLOCK) {
+        const int32_t k = sums.power;
 
-        if (top > s.leader_z) {
-            p.leader = FN(find)(&p, top, i, buffer);
-            if (p.leader < 0) {     /* before i: a NaN hid it from one look */
+        if (top > sums.leader_z) {
+            source.leader = BN_FN(find)(&source, top, i, buffer);
+            if (source.leader < 0) { /* before i: a NaN hid it from one look */
                 row->flags |= BNFLOSS_ROW_NAN;
                 return;
             }
-            top = bn_get(c->type, c->z, p.leader);  /* of 0 and -0, that one */
-            if (!bn_sums_lead(&s, map, top, p.leader)) {
+            top = bn_get(chunk->type, chunk->logits,
+                         source.leader);            /* of 0 and -0, that one */
+            if (!bn_sums_lead(&sums, map, top, source.leader)) {
                 row->flags |= BNFLOSS_ROW_NAN;
                 return;
             }
         }
-        if (!s.started)
-            bn_sums_reference(&s, 0, 0);
-        if (f.keep && !bn_keep_on(c->keep, &s, k, i)) {
-            f.keep = NULL;
-            f.before = NULL;
-            f.own = NULL;
-            f.far = NULL;
+        if (!sums.started)
+            bn_sums_reference(&sums, 0, 0);
+        if (pass.save && !bn_save_rebase(chunk->save, &sums, k, i)) {
+            pass.save = NULL;
+            pass.scaling = NULL;
+            pass.in_place = NULL;
+            pass.prefetch = NULL;
         }
-        f.table = v_table_load(s.table);
-        top = FN(block)(&p, i, buffer, &f);
-        if (f.before)
-            c->before->done = i + BN_BLOCK < c->n - f.line
-                                  ? i + BN_BLOCK + f.line : c->n;
+        pass.table = bn_v_table_load(sums.table);
+        top = BN_FN(block)(&source, i, buffer, &pass);
+        if (pass.scaling)
+            chunk->scaling->done = i + BN_BLOCK < chunk->n - pass.head
+                                       ? i + BN_BLOCK + pass.head
+                                       : chunk->n;
     }
-    if (f.keep)
-        c->keep->n = c->n;
-    bn_sums_finish(&s, row);
+    if (pass.save)
+        chunk->save->n = chunk->n;
+    bn_sums_finish(&sums, row);
 }
 
-KERNEL static void FN(forward)(const bn_chunk *c, const bn_map *map,
-                               bnfloss_row *row)
+BN_KERNEL static void BN_FN(forward)(const bn_chunk *chunk, const bn_map *map,
+                                     bnfloss_row *row)
 {
-    FN(chunk)(c, map, row, 0, 0);
+    BN_FN(chunk)(chunk, map, row, 0, 0);
 }
 
-KERNEL static void FN(forward_dot)(const bn_chunk *c, const bn_map *map,
-                                   bnfloss_row *row)
+BN_KERNEL static void BN_FN(forward_dot)(const bn_chunk *chunk,
+                                         const bn_map *map, bnfloss_row *row)
 {
-    FN(chunk)(c, map, row, 0, 1);
+    BN_FN(chunk)(chunk, map, row, 0, 1);
 }
 
-KERNEL static void FN(forward_general)(const bn_chunk *c, const bn_map *map,
-                                       bnfloss_row *row)
+BN_KERNEL static void BN_FN(forward_general)(const bn_chunk *chunk,
+                                             const bn_map *map,
+                                             bnfloss_row *row)
 {
-    FN(chunk)(c, map, row, 1, 1);
+    BN_FN(chunk)(chunk, map, row, 1, 1);
 }

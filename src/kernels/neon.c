@@ -1,58 +1,58 @@
 /* The NEON page (AArch64): four vectors of four lanes. The words mean what
  * scalar.c says. */
-#if defined(__GNUC__) && defined(__aarch64__) && defined(__ARM_NEON) \
+#if defined(__GNUC__) && defined(__aarch64__) && defined(__ARM_NEON)          \
     && !defined(__AARCH64EB__)
 #include <arm_neon.h>
 #define BN_HAVE_NEON
 
-#define ISA neon
-#define KERNEL
+#define BN_ISA neon
+#define BN_KERNEL
 
-#define VL 4
-#define v float32x4_t
-#define m uint32x4_t
-#define v_table uint8x16x2_t
+#define BN_VL 4
+#define bn_v float32x4_t
+#define bn_m uint32x4_t
+#define bn_v_table uint8x16x2_t
 
-#define v_set1(x)           vdupq_n_f32(x)
-#define v_load_f32(p)       vld1q_f32(p)
-#define v_load_bf16(p)      vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))
-#define v_load_f16(p)       vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
-#define v_store_f32(p, x)   vst1q_f32(p, x)
-#define v_store_bf16(p, x)  vst1_u16(p, bn_bf16_neon(x))
-#define v_store2_bf16(p, x, y)                                                \
+#define bn_v_set1(x)        vdupq_n_f32(x)
+#define bn_v_load_f32(p)    vld1q_f32(p)
+#define bn_v_load_bf16(p)   vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))
+#define bn_v_load_f16(p)    vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
+#define bn_v_store_f32(p, x)  vst1q_f32(p, x)
+#define bn_v_store_bf16(p, x)  vst1_u16(p, bn_bf16_neon(x))
+#define bn_v_store2_bf16(p, x, y)                                             \
                             vst1q_u16(p, vcombine_u16(bn_bf16_neon(x),        \
                                                       bn_bf16_neon(y)))
-#define v_store_f16(p, x)   vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)))
-#define v_stream_f32(p, x)  vst1q_f32(p, x)
-#define v_fence()           ((void)0)
-#define v_leave()           ((void)0)
-#define v_add(a, b)         vaddq_f32(a, b)
-#define v_sub(a, b)         vsubq_f32(a, b)
-#define v_mul(a, b)         vmulq_f32(a, b)
-#define v_div(a, b)         vdivq_f32(a, b)
-#define v_fma(a, b, c)      vfmaq_f32(c, a, b)
-#define v_max(a, b)         bn_max_neon(a, b)
-#define v_min(a, b)         bn_min_neon(a, b)
-#define v_above(a, b)       vmvnq_u32(vcleq_f32(a, b))
-#define v_keep(k, a)        vreinterpretq_f32_u32(                            \
+#define bn_v_store_f16(p, x)  vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)))
+#define bn_v_store_nt_f32(p, x)  vst1q_f32(p, x)
+#define bn_v_fence()        ((void)0)
+#define bn_v_leave()        ((void)0)
+#define bn_v_add(a, b)      vaddq_f32(a, b)
+#define bn_v_sub(a, b)      vsubq_f32(a, b)
+#define bn_v_mul(a, b)      vmulq_f32(a, b)
+#define bn_v_div(a, b)      vdivq_f32(a, b)
+#define bn_v_fma(a, b, c)   vfmaq_f32(c, a, b)
+#define bn_v_max(a, b)      bn_max_neon(a, b)
+#define bn_v_min(a, b)      bn_min_neon(a, b)
+#define bn_v_above(a, b)    vmvnq_u32(vcleq_f32(a, b))
+#define bn_v_masked(k, a)     vreinterpretq_f32_u32(                          \
                                 vandq_u32(k, vreinterpretq_u32_f32(a)))
-#define v_select(k, a, b)   vbslq_f32(k, a, b)
-#define v_any_equal(a, b)   (vmaxvq_u32(vceqq_f32(a, b)) != 0)
-#define v_all_above(a, b)   (vmaxvq_u32(vcleq_f32(a, b)) == 0)
-#define v_widen_add(p, x)   bn_widen_add_neon(p, x)
-#define v_table_load(p)     bn_table_load_neon(p)
-#define v_pow2(table, t)    bn_pow2_neon(table, t)
+#define bn_v_select(k, a, b)  vbslq_f32(k, a, b)
+#define bn_v_any_equal(a, b)  (vmaxvq_u32(vceqq_f32(a, b)) != 0)
+#define bn_v_all_above(a, b)  (vmaxvq_u32(vcleq_f32(a, b)) == 0)
+#define bn_v_widen_add(p, x)  bn_widen_add_neon(p, x)
+#define bn_v_table_load(p)  bn_table_load_neon(p)
+#define bn_v_pow2(table, t)  bn_pow2_neon(table, t)
 
-#define WL 8
-#define vw uint16x8_t
-#define w_set1(x)           vdupq_n_u16(x)
-#define w_load(p)           vld1q_u16(p)
-#define w_store(p, x)       vst1q_u16(p, x)
-#define w_max_signed(a, b)  vreinterpretq_u16_s16(vmaxq_s16(                  \
+#define BN_UL 8
+#define bn_vu uint16x8_t
+#define bn_u_set1(x)        vdupq_n_u16(x)
+#define bn_u_load(p)        vld1q_u16(p)
+#define bn_u_store(p, x)    vst1q_u16(p, x)
+#define bn_u_max_signed(a, b)  vreinterpretq_u16_s16(vmaxq_s16(               \
                                 vreinterpretq_s16_u16(a),                     \
                                 vreinterpretq_s16_u16(b)))
-#define w_min_unsigned(a, b) vminq_u16(a, b)
-#define w_select_negative(k, a, b)                                            \
+#define bn_u_min_unsigned(a, b) vminq_u16(a, b)
+#define bn_u_select_negative(k, a, b)                                         \
                             vbslq_u16(vreinterpretq_u16_s16(vshrq_n_s16(      \
                                 vreinterpretq_s16_u16(k), 15)), a, b)
 
@@ -106,6 +106,6 @@ BN_INLINE float32x4_t bn_pow2_neon(uint8x16x2_t table, float32x4_t t)
     return vreinterpretq_f32_u32(vaddq_u32(word, vshlq_n_u32(bits, 20)));
 }
 
-#include "page.h"
-#include "page_end.h"
+#include "instantiate.h"
+#include "undef.h"
 #endif

@@ -10,15 +10,15 @@
  * with beta 1 this is its loss, and rho its rho_0; else its tau is t / beta. */
 
 /* The root, by bisection: once a call. 0 < rho < log 2. */
-static real bn_ada_root(real rho)
+static bn_real bn_ada_root(bn_real rho)
 {
-    real low = 0, high = 64;
+    bn_real low = 0, high = 64;
 
     for (int i = 0; i < 128; i++) {
-        const real x = (low + high) / 2;
-        const real h = bn_softplus(-x) + x * bn_sigmoid(-x);
+        const bn_real x = (low + high) / 2;
+        const bn_real h = bn_softplus(-x) + x * bn_sigmoid(-x);
 
-        if (R_LN2 - h < rho)
+        if (BN_R_LN2 - h < rho)
             low = x;
         else
             high = x;
@@ -26,15 +26,15 @@ static real bn_ada_root(real rho)
     return (low + high) / 2;
 }
 
-static real bn_ada(const bn_numbers *k, real u, real *du)
+static bn_real bn_ada(const bn_params *params, bn_real u, bn_real *du)
 {
-    const real size = u < 0 ? -u : u;
-    real t = size / k->root;
+    const bn_real size = u < 0 ? -u : u;
+    bn_real t = size / params->root;
 
-    if (!(t > k->tau))
-        t = k->tau;
-    if (t > k->tau_max)
-        t = k->tau_max;
+    if (!(t > params->tau))
+        t = params->tau;
+    if (t > params->tau_max)
+        t = params->tau_max;
     *du = -bn_sigmoid(-u / t);
-    return t * (bn_softplus(-u / t) + k->rho - R_LN2);
+    return t * (bn_softplus(-u / t) + params->rho - BN_R_LN2);
 }

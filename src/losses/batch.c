@@ -15,19 +15,20 @@
  * of the terms stays fixed, and millions of them cost no digit. */
 typedef struct bn_total { double sum, error; } bn_total;
 
-static void bn_add(bn_total *t, double x)
+static void bn_add(bn_total *total, double x)
 {
-    const double s = t->sum + x;
-    const double big = s - t->sum;
+    const double s = total->sum + x;
+    const double big = s - total->sum;
 
-    t->error += (t->sum - (s - big)) + (x - big);
-    t->sum = s;
+    total->error += (total->sum - (s - big)) + (x - big);
+    total->sum = s;
 }
 
-static double bn_total_of(const bn_total *t)
+static double bn_total_of(const bn_total *total)
 {
     /* after an infinity the error is NaN and means nothing */
-    return bn_is_finite(t->sum) ? t->sum + t->error : bn_canonical(t->sum);
+    return bn_is_finite(total->sum) ? total->sum + total->error
+                                    : bn_canonical(total->sum);
 }
 
 enum { BN_VALID = 1, BN_NAN_ROW = 2, BN_HIT = 4, BN_CLAMPED = 8,
@@ -65,7 +66,7 @@ typedef struct bn_batch {
     const bnfloss_spec *spec;
     const bn_loss *loss;
     const bnfloss_inputs *in;
-    bn_numbers numbers;
+    bn_params numbers;
     int64_t N, S, P;    /* P pairs; 0 where there is no pairing */
     int64_t tokens, sequences, pairs, chosen_tokens;
     double divisor;
@@ -74,40 +75,40 @@ typedef struct bn_batch {
 } bn_batch;
 
 /* Sets a batch up for one loss. */
-static void bn_batch_open(bn_batch *b, const bnfloss_spec *spec)
+static void bn_batch_open(bn_batch *batch, const bnfloss_spec *spec)
 {
-    bn_numbers *k = &b->numbers;
+    bn_params *params = &batch->numbers;
 
-    b->spec = spec;
-    b->loss = bn_loss_of(spec->kind);
-    k->beta = spec->beta > 0 ? (double)spec->beta : 1;
-    k->flip = (double)spec->flip_prob;
-    k->gamma = (double)spec->gamma;
-    k->alpha = (double)spec->alpha;
-    k->penalty = (double)spec->penalty;
-    k->tau = (double)spec->tau;
-    k->tau_max = (double)spec->tau_max;
-    k->rho = (double)spec->rho;
-    k->cap = (double)spec->cap;
-    k->desirable = (double)spec->desirable_weight;
-    k->undesirable = (double)spec->undesirable_weight;
-    k->order = (double)spec->f_alpha;
-    k->divergence = spec->f_divergence;
-    k->root = spec->rho > 0 ? bn_ada_root(k->rho) : 0;
-    k->kl = k->shift = k->margin = k->logit = 0;
-    k->scale = 1;
+    batch->spec = spec;
+    batch->loss = bn_loss_of(spec->kind);
+    params->beta = spec->beta > 0 ? (double)spec->beta : 1;
+    params->flip = (double)spec->flip_prob;
+    params->gamma = (double)spec->gamma;
+    params->alpha = (double)spec->alpha;
+    params->penalty = (double)spec->penalty;
+    params->tau = (double)spec->tau;
+    params->tau_max = (double)spec->tau_max;
+    params->rho = (double)spec->rho;
+    params->cap = (double)spec->cap;
+    params->desirable = (double)spec->desirable_weight;
+    params->undesirable = (double)spec->undesirable_weight;
+    params->order = (double)spec->f_alpha;
+    params->divergence = spec->f_divergence;
+    params->root = spec->rho > 0 ? bn_ada_root(params->rho) : 0;
+    params->kl = params->baseline = params->margin = params->logit = 0;
+    params->scale = 1;
 }
 
 /* The factor of a call's loss that all its sequences share. */
-static double bn_call_scale(const bn_batch *b)
+static double bn_call_scale(const bn_batch *batch)
 {
-    return b->spec->weight * (b->spec->loss_scale / b->divisor);
+    return batch->spec->weight * (batch->spec->loss_scale / batch->divisor);
 }
 
 /* x times that. A loss of weight 0 gives 0, whatever is in it. */
-static double bn_call_scaled(const bn_batch *b, double x)
+static double bn_call_scaled(const bn_batch *batch, double x)
 {
-    return b->spec->weight == 0 ? 0 : x * bn_call_scale(b);
+    return batch->spec->weight == 0 ? 0 : x * bn_call_scale(batch);
 }
 
 static int bn_reads_ref(const bnfloss_spec *spec)
@@ -116,36 +117,35 @@ static int bn_reads_ref(const bnfloss_spec *spec)
            && !(spec->flags & BNFLOSS_REFERENCE_FREE);
 }
 
-static double bn_weight(const bn_batch *b, int64_t i)
+static double bn_weight(const bn_batch *batch, int64_t i)
 {
-    return b->in->row_weight ? (double)b->in->row_weight[i] : 1;
+    return batch->in->row_weight ? (double)batch->in->row_weight[i] : 1;
 }
 
 /* Number i of an optional array of the inputs. */
-static double bn_given(const float *array, int64_t i, double missing)
+static double bn_get_or(const float *array, int64_t i, double missing)
 {
     return array ? (double)array[i] : missing;
 }
 
-static int64_t bn_most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
+static int64_t bn_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static int64_t bn_seq_begin(const bn_batch *b, int64_t s)
+static int64_t bn_seq_begin(const bn_batch *batch, int64_t s)
 {
-    return b->in->seq_start ? b->in->seq_start[s] : s == 0 ? 0 : b->N;
+    return batch->in->seq_start ? batch->in->seq_start[s]
+           : s == 0             ? 0
+                                : batch->N;
 }
 
 /* The sequence that row i belongs to (empty ones own no row). */
-static int64_t bn_seq_of(const bn_batch *b, int64_t i)
+static int64_t bn_seq_of(const bn_batch *batch, int64_t i)
 {
-    int64_t low = 0, high = b->S;           /* begin(low) <= i < begin(high) */
+    int64_t low = 0, high = batch->S;       /* begin(low) <= i < begin(high) */
 
     while (high - low > 1) {
         const int64_t mid = low + (high - low) / 2;
 
-        if (bn_seq_begin(b, mid) <= i)
+        if (bn_seq_begin(batch, mid) <= i)
             low = mid;
         else
             high = mid;
@@ -154,71 +154,71 @@ static int64_t bn_seq_of(const bn_batch *b, int64_t i)
 }
 
 /* Pair k's chosen (side 1) and rejected (side -1) sequence, and back. */
-static int64_t bn_pair_seq(const bn_batch *b, int64_t k, int side)
+static int64_t bn_pair_seq(const bn_batch *batch, int64_t k, int side)
 {
-    return b->in->pairing == BNFLOSS_PAIRS_HALVES
-               ? (side > 0 ? k : b->P + k)
+    return batch->in->pairing == BNFLOSS_PAIRS_HALVES
+               ? (side > 0 ? k : batch->P + k)
                : 2 * k + (side < 0);
 }
 
-static int bn_side(const bn_batch *b, int64_t s)
+static int bn_side(const bn_batch *batch, int64_t s)
 {
-    if (b->in->side)
-        return b->in->side[s];
-    if (b->in->pairing == BNFLOSS_PAIRS_HALVES)
-        return s < b->P ? 1 : -1;
+    if (batch->in->side)
+        return batch->in->side[s];
+    if (batch->in->pairing == BNFLOSS_PAIRS_HALVES)
+        return s < batch->P ? 1 : -1;
     return s % 2 ? -1 : 1;          /* adjacent; without pairs nothing asks */
 }
 
 /* The other sequence of s's pair. */
-static int64_t bn_partner(const bn_batch *b, int64_t s)
+static int64_t bn_partner(const bn_batch *batch, int64_t s)
 {
-    if (b->in->pairing == BNFLOSS_PAIRS_HALVES)
-        return s < b->P ? s + b->P : s - b->P;
+    if (batch->in->pairing == BNFLOSS_PAIRS_HALVES)
+        return s < batch->P ? s + batch->P : s - batch->P;
     return s ^ 1;
 }
 
 /* Whether pair k counts: somewhere a valid token, and on both sides where
  * the loss divides by their numbers. */
-static int bn_pair_counts(const bn_batch *b, int64_t k)
+static int bn_pair_counts(const bn_batch *batch, int64_t k)
 {
-    const int w = b->seq[bn_pair_seq(b, k, 1)].n > 0;
-    const int x = b->seq[bn_pair_seq(b, k, -1)].n > 0;
+    const int w = batch->seq[bn_pair_seq(batch, k, 1)].n > 0;
+    const int x = batch->seq[bn_pair_seq(batch, k, -1)].n > 0;
 
-    return b->loss->traits & BN_LENGTHS ? w && x : w || x;
+    return batch->loss->traits & BN_LENGTHS ? w && x : w || x;
 }
 
 /* ---- First: counts, from the valid flags of the terms ------------------- */
 
 /* Which rows count: the flags that everything after this goes by. */
-static void bn_mark_valid(bn_batch *b, int64_t i, int skipped)
+static void bn_mark_valid(bn_batch *batch, int64_t i, int skipped)
 {
-    memset(b->term + i, 0, sizeof *b->term);
-    b->term[i].flags = skipped ? 0 : BN_VALID;
+    memset(batch->term + i, 0, sizeof *batch->term);
+    batch->term[i].flags = skipped ? 0 : BN_VALID;
 }
 
 /* Valid tokens; *shortest: the least of a sequence that has one. */
-static void bn_batch_tokens(bn_batch *b, int64_t *shortest)
+static void bn_batch_tokens(bn_batch *batch, int64_t *shortest)
 {
-    const int chosen_only = (b->spec->flags & BNFLOSS_CHOSEN_ONLY) != 0;
+    const int chosen_only = (batch->spec->flags & BNFLOSS_CHOSEN_ONLY) != 0;
     bn_seq empty;
 
     memset(&empty, 0, sizeof empty);
-    b->tokens = b->sequences = *shortest = 0;
-    for (int64_t s = 0; s < b->S; s++) {
-        const int64_t end = bn_seq_begin(b, s + 1);
+    batch->tokens = batch->sequences = *shortest = 0;
+    for (int64_t s = 0; s < batch->S; s++) {
+        const int64_t end = bn_seq_begin(batch, s + 1);
         int64_t n = 0;
 
-        for (int64_t i = bn_seq_begin(b, s); i < end; i++) {
-            if (chosen_only && bn_side(b, s) < 0)
-                b->term[i].flags = 0;
-            n += b->term[i].flags & BN_VALID;
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++) {
+            if (chosen_only && bn_side(batch, s) < 0)
+                batch->term[i].flags = 0;
+            n += batch->term[i].flags & BN_VALID;
         }
-        empty.distance = b->seq[s].distance;
+        empty.distance = batch->seq[s].distance;
         empty.n = n;
-        b->seq[s] = empty;
-        b->tokens += n;
-        b->sequences += n > 0;
+        batch->seq[s] = empty;
+        batch->tokens += n;
+        batch->sequences += n > 0;
         if (n > 0 && (*shortest == 0 || n < *shortest))
             *shortest = n;
     }
@@ -226,231 +226,244 @@ static void bn_batch_tokens(bn_batch *b, int64_t *shortest)
 
 /* The factors that are known before a logit is read: 1, or LD-DPO's weight
  * for tokens beyond the pair's shorter response. */
-static void bn_batch_factors(bn_batch *b)
+static void bn_batch_factors(bn_batch *batch)
 {
     float unused;
-    const double tail = bn_takes(b->loss, BN_LD_ALPHA, &unused)
-                            ? (double)b->spec->ld_alpha : 1;
+    const double tail = bn_accepts(batch->loss, BN_LD_ALPHA, &unused)
+                            ? (double)batch->spec->ld_alpha
+                            : 1;
 
-    for (int64_t s = 0; s < b->S; s++) {
-        const int64_t end = bn_seq_begin(b, s + 1);
-        int64_t shorter = b->seq[s].n, k = 0;
+    for (int64_t s = 0; s < batch->S; s++) {
+        const int64_t end = bn_seq_begin(batch, s + 1);
+        int64_t shorter = batch->seq[s].n, k = 0;
 
-        if (b->P > 0 && bn_has_pairs(b->loss)) {
-            const int64_t other = b->seq[bn_partner(b, s)].n;
+        if (batch->P > 0 && bn_has_pairs(batch->loss)) {
+            const int64_t other = batch->seq[bn_partner(batch, s)].n;
 
             shorter = other < shorter ? other : shorter;
         }
-        for (int64_t i = bn_seq_begin(b, s); i < end; i++) {
-            if (!(b->term[i].flags & BN_VALID))
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++) {
+            if (!(batch->term[i].flags & BN_VALID))
                 continue;
             k++;
-            b->term[i].slope = k > shorter ? tail : 1;
+            batch->term[i].slope = k > shorter ? tail : 1;
         }
     }
 }
 
-static void bn_batch_counts(bn_batch *b)
+static void bn_batch_counts(bn_batch *batch)
 {
-    const bnfloss_spec *spec = b->spec;
-    const int coupled = bn_couples(b->loss);
+    const bnfloss_spec *spec = batch->spec;
+    const int coupled = bn_couples(batch->loss);
     int64_t shortest;
 
-    bn_batch_tokens(b, &shortest);
-    b->pairs = b->chosen_tokens = 0;
-    for (int64_t k = 0; k < b->P; k++) {
-        const int counts = bn_pair_counts(b, k);
+    bn_batch_tokens(batch, &shortest);
+    batch->pairs = batch->chosen_tokens = 0;
+    for (int64_t k = 0; k < batch->P; k++) {
+        const int counts = bn_pair_counts(batch, k);
 
-        b->pairs += counts;
-        b->chosen_tokens += counts ? b->seq[bn_pair_seq(b, k, 1)].n : 0;
+        batch->pairs += counts;
+        batch->chosen_tokens += counts ? batch->seq[bn_pair_seq(batch, k, 1)].n
+                                       : 0;
     }
     switch (spec->divisor) {
-    case BNFLOSS_DIV_SEQUENCES: b->divisor = (double)b->sequences; break;
-    case BNFLOSS_DIV_PAIRS:     b->divisor = (double)b->pairs; break;
-    case BNFLOSS_DIV_TOKENS:    b->divisor = (double)b->tokens; break;
-    default:                    b->divisor = spec->divisor_value; break;
+    case BNFLOSS_DIV_SEQUENCES:
+        batch->divisor = (double)batch->sequences;
+        break;
+    case BNFLOSS_DIV_PAIRS:     batch->divisor = (double)batch->pairs; break;
+    case BNFLOSS_DIV_TOKENS:    batch->divisor = (double)batch->tokens; break;
+    default:                    batch->divisor = spec->divisor_value; break;
     }
-    for (int64_t s = 0; s < b->S; s++) {
-        bn_seq *q = b->seq + s;
+    for (int64_t s = 0; s < batch->S; s++) {
+        bn_seq *seq = batch->seq + s;
         const double n = (double)(spec->token_norm == BNFLOSS_NORM_LENGTH
-                                      ? q->n : shortest);
+                                      ? seq->n
+                                      : shortest);
 
-        q->norm = spec->token_norm == BNFLOSS_NORM_NONE ? 1
-                  : q->n > 0 ? 1 / n : 0;
+        seq->norm = spec->token_norm == BNFLOSS_NORM_NONE ? 1
+                    : seq->n > 0                          ? 1 / n
+                                                          : 0;
         if (spec->kind == BNFLOSS_BNF)
-            q->norm *= bn_side(b, s);
-        q->norm *= bn_given(b->in->seq_weight, s, 1);
+            seq->norm *= bn_side(batch, s);
+        seq->norm *= bn_get_or(batch->in->seq_weight, s, 1);
         /* of coupled rows: what holds until the end, if they do not wait */
-        q->scale = coupled ? 1 : 0;
-        if (!coupled && q->n > 0)
-            q->scale = q->norm * spec->weight * spec->loss_scale / b->divisor;
+        seq->scale = coupled ? 1 : 0;
+        if (!coupled && seq->n > 0)
+            seq->scale = seq->norm * spec->weight * spec->loss_scale
+                         / batch->divisor;
     }
     if (coupled)
-        bn_batch_factors(b);
+        bn_batch_factors(batch);
 }
 
 /* ---- Then: each row for itself, in any order ---------------------------- */
 
 /* The reference's logp of row i, rounded ones brought back below 0; 0 where
  * the loss reads none. */
-static double bn_ref_logp(const bn_batch *b, int64_t i)
+static double bn_ref_logp(const bn_batch *batch, int64_t i)
 {
-    const double r = bn_reads_ref(b->spec) ? (double)b->in->ref_logp[i] : 0;
+    const double r = bn_reads_ref(batch->spec) ? (double)batch->in->ref_logp[i]
+                                               : 0;
 
     return r > 0 ? 0 : r;
 }
 
 /* What a token weighs in the reference's sum; its own factor but for BMC. */
-static double bn_ref_factor(const bn_batch *b, int64_t i)
+static double bn_ref_factor(const bn_batch *batch, int64_t i)
 {
-    if (!(b->loss->traits & BN_MASK)
-        || b->spec->flags & BNFLOSS_POLICY_WEIGHTS)
-        return b->term[i].slope;
-    return b->in->row_mask[i] ? bn_bmc_weight(bn_ref_logp(b, i),
-                                              b->numbers.cap) : 1;
+    if (!(batch->loss->traits & BN_MASK)
+        || batch->spec->flags & BNFLOSS_POLICY_WEIGHTS)
+        return batch->term[i].slope;
+    return batch->in->row_mask[i]
+               ? bn_bmc_weight(bn_ref_logp(batch, i), batch->numbers.cap)
+               : 1;
 }
 
 /* SFT's value and slope. x: the row, or NULL where only logp is known. */
-static void bn_sft_term(const bnfloss_spec *spec, const bn_token *t,
-                        const bnfloss_row *x, bn_term *term)
+static void bn_sft_term(const bnfloss_spec *spec, const bn_token *token,
+                        const bnfloss_row *row, bn_term *term)
 {
     double lse;
 
-    term->value = bn_sft(t, (spec->flags & BNFLOSS_DFT) != 0, &term->slope);
-    if (!x || bn_row_is_nan(x)
-        || !(x->label_smoothing > 0 || x->z_loss > 0))
+    term->value = bn_sft(token, (spec->flags & BNFLOSS_DFT) != 0,
+                         &term->slope);
+    if (!row || bn_row_is_nan(row)
+        || !(row->label_smoothing > 0 || row->z_loss > 0))
         return;
-    lse = bn_lse(x->label, x->leader, x->sum);
-    term->value = bn_sft_smoothed(t, (double)x->label_smoothing,
-                                  (double)x->z_loss,
-                                  bn_row_mean_gap(x, t->logp), lse);
-    if (x->z_loss > 0) {
-        term->extra = (double)x->z_loss * lse * lse;
+    lse = bn_lse(row->label, row->leader, row->sum);
+    term->value = bn_sft_smoothed(token, (double)row->label_smoothing,
+                                  (double)row->z_loss,
+                                  bn_row_mean_gap(row, token->logp), lse);
+    if (row->z_loss > 0) {
+        term->extra = (double)row->z_loss * lse * lse;
         term->flags |= BN_Z_LOSS;
     }
 }
 
 /* Fills in a valid row's term. x: the row it comes from, or NULL where only
  * logp is known. */
-static void bn_batch_term(const bn_batch *b, int64_t i, const bn_token *t,
-                          const bnfloss_row *x)
+static void bn_batch_term(const bn_batch *batch, int64_t i,
+                          const bn_token *token, const bnfloss_row *row)
 {
-    const bnfloss_spec *spec = b->spec;
-    bn_term *term = b->term + i;
-    bn_bnf_token v;
+    const bnfloss_spec *spec = batch->spec;
+    bn_term *term = batch->term + i;
+    bn_bnf_token bnf;
 
-    term->logp = t->logp;
+    term->logp = token->logp;
     switch (spec->kind) {
     case BNFLOSS_SFT:
-        bn_sft_term(spec, t, x, term);
+        bn_sft_term(spec, token, row, term);
         break;
     case BNFLOSS_BNF:
-        v = bn_bnf(t, bn_ref_logp(b, i), (double)spec->eps);
-        term->value = v.value;
-        term->slope = -v.g;
+        bnf = bn_bnf(token, bn_ref_logp(batch, i), (double)spec->eps);
+        term->value = bnf.value;
+        term->slope = -bnf.g;
         break;
     default:
-        term->value = t->logp - bn_ref_logp(b, i);
-        if (b->loss->traits & BN_MASK && b->in->row_mask[i])
-            term->slope = bn_bmc_weight(t->logp, b->numbers.cap);
+        term->value = token->logp - bn_ref_logp(batch, i);
+        if (batch->loss->traits & BN_MASK && batch->in->row_mask[i])
+            term->slope = bn_bmc_weight(token->logp, batch->numbers.cap);
         if (spec->flags & BNFLOSS_WPO)
-            term->extra = x ? bn_row_log_square(x)
-                            : (double)b->in->log_square[i];
+            term->extra = row ? bn_row_log_square(row)
+                              : (double)batch->in->log_square[i];
         break;
     }
     if (bn_reads_ref(spec)) {
-        const float ref = b->in->ref_logp[i];
+        const float ref = batch->in->ref_logp[i];
 
         term->flags |= (ref > 0 ? BN_CLAMPED : 0)
                        | (ref == -BN_INF_F32 ? BN_ZERO_REF : 0);
     }
-    if (bn_is_nan(t->logp)) {
+    if (bn_is_nan(token->logp)) {
         term->value = term->slope = BN_NAN;
         term->flags |= BN_NAN_ROW;
     }
 }
 
-static double bn_dlogp(const bn_batch *b, const bn_seq *q, int64_t i)
+static double bn_dlogp(const bn_batch *batch, const bn_seq *seq, int64_t i)
 {
-    const bn_term *term = b->term + i;
-    const double w = bn_weight(b, i);
+    const bn_term *term = batch->term + i;
+    const double w = bn_weight(batch, i);
     double d;
 
     if (!(term->flags & BN_VALID))
         return 0;
     /* a sequence of weight 0 gives 0, whatever is in it */
-    d = q->scale == 0 && bn_is_nan(term->slope) ? 0
-                                                : q->scale * (w * term->slope);
-    return q->plain != 0 ? d + q->plain * w : d;
+    d = seq->scale == 0 && bn_is_nan(term->slope)
+            ? 0
+            : seq->scale * (w * term->slope);
+    return seq->plain != 0 ? d + seq->plain * w : d;
 }
 
 /* The same, for the door with logits. */
-static void bn_batch_row(const bn_batch *b, int64_t i, const bnfloss_row *x)
+static void bn_batch_row(const bn_batch *batch, int64_t i,
+                         const bnfloss_row *row)
 {
-    const bn_token t = bn_token_of_row(x);
-    bn_term *term = b->term + i;
+    const bn_token token = bn_token_of_row(row);
+    bn_term *term = batch->term + i;
 
     if (!(term->flags & BN_VALID))
         return;
-    term->flags |= BN_HIT_KNOWN | (x->label >= x->leader ? BN_HIT : 0);
-    if (x->flags & BNFLOSS_ROW_ENTROPY) {
+    term->flags |= BN_HIT_KNOWN | (row->label >= row->leader ? BN_HIT : 0);
+    if (row->flags & BNFLOSS_ROW_ENTROPY) {
         term->flags |= BN_ENTROPY;
-        term->entropy = bn_token_entropy(&t);
+        term->entropy = bn_token_entropy(&token);
     }
-    if (x->flags & BNFLOSS_ROW_MEAN) {
+    if (row->flags & BNFLOSS_ROW_MEAN) {
         term->flags |= BN_MEAN;
-        term->mean = bn_row_mean(x);
+        term->mean = bn_row_mean(row);
     }
-    bn_batch_term(b, i, &t, x);
+    bn_batch_term(batch, i, &token, row);
 }
 
 /* ---- Then: what a sequence is ------------------------------------------- */
 
-static void bn_seq_sum(const bn_batch *b, int64_t s)
+static void bn_seq_sum(const bn_batch *batch, int64_t s)
 {
-    const int64_t end = bn_seq_begin(b, s + 1);
-    const int coupled = bn_couples(b->loss);
+    const int64_t end = bn_seq_begin(batch, s + 1);
+    const int coupled = bn_couples(batch->loss);
     bn_total logp = { 0, 0 }, value = { 0, 0 }, wpo = { 0, 0 };
     bn_total l = { 0, 0 }, r = { 0, 0 }, ratio = { 0, 0 };
-    bn_seq *q = b->seq + s;
+    bn_seq *seq = batch->seq + s;
 
-    for (int64_t i = bn_seq_begin(b, s); i < end; i++) {
-        const bn_term *t = b->term + i;
+    for (int64_t i = bn_seq_begin(batch, s); i < end; i++) {
+        const bn_term *term = batch->term + i;
         double w, ref, f, fr;
 
-        if (!(t->flags & BN_VALID))
+        if (!(term->flags & BN_VALID))
             continue;
-        w = bn_weight(b, i);
-        ref = bn_ref_logp(b, i);
-        f = coupled ? w * t->slope : w;
-        fr = coupled ? w * bn_ref_factor(b, i) : w;
-        bn_add(&logp, w * t->logp);
-        bn_add(&value, w * t->value);
-        bn_add(&wpo, t->logp - t->extra);
+        w = bn_weight(batch, i);
+        ref = bn_ref_logp(batch, i);
+        f = coupled ? w * term->slope : w;
+        fr = coupled ? w * bn_ref_factor(batch, i) : w;
+        bn_add(&logp, w * term->logp);
+        bn_add(&value, w * term->value);
+        bn_add(&wpo, term->logp - term->extra);
         if (f == 0)                     /* not even an infinite logp counts */
             continue;
-        bn_add(&l, f * t->logp);
+        bn_add(&l, f * term->logp);
         bn_add(&r, fr * ref);
-        bn_add(&ratio, f == fr ? f * (t->logp - ref) : f * t->logp - fr * ref);
+        bn_add(&ratio,
+               f == fr ? f * (term->logp - ref) : f * term->logp - fr * ref);
     }
-    q->logp = bn_total_of(&logp);
-    q->loss = q->norm * (q->norm != 0 ? bn_total_of(&value) : 0);
-    q->l = bn_total_of(&l);
-    q->r = bn_total_of(&r);
-    q->ratio = bn_total_of(&ratio);
-    q->wpo = q->n > 0 ? bn_total_of(&wpo) / (double)q->n : 0;
+    seq->logp = bn_total_of(&logp);
+    seq->loss = seq->norm * (seq->norm != 0 ? bn_total_of(&value) : 0);
+    seq->l = bn_total_of(&l);
+    seq->r = bn_total_of(&r);
+    seq->ratio = bn_total_of(&ratio);
+    seq->wpo = seq->n > 0 ? bn_total_of(&wpo) / (double)seq->n : 0;
 }
 
 /* A sequence as its loss sees it. */
-static bn_response bn_response_of(const bn_batch *b, int64_t s)
+static bn_response bn_response_of(const bn_batch *batch, int64_t s)
 {
-    const bn_seq *q = b->seq + s;
-    bn_response y;
+    const bn_seq *seq = batch->seq + s;
+    bn_response response;
 
-    y.l = q->l;
-    y.r = q->r;
-    y.ratio = q->ratio;
-    y.n = (double)q->n;
-    y.distance = bn_given(b->in->distance, s, 0);
-    return y;
+    response.l = seq->l;
+    response.r = seq->r;
+    response.ratio = seq->ratio;
+    response.n = (double)seq->n;
+    response.distance = bn_get_or(batch->in->distance, s, 0);
+    return response;
 }

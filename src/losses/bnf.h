@@ -19,54 +19,55 @@
  * targets do not sum to 1. */
 
 typedef struct bn_bnf_token {
-    real value;     /* before side and normalisation */
-    real g;         /* dvalue/dlogp = -g */
-    real f;
+    bn_real value;  /* before side and normalisation */
+    bn_real g;      /* dvalue/dlogp = -g */
+    bn_real f;
 } bn_bnf_token;
 
-static bn_bnf_token bn_bnf_exact(const bn_token *t, real ref)
+static bn_bnf_token bn_bnf_exact(const bn_token *token, bn_real ref)
 {
-    const real d = t->logp - ref;
-    bn_bnf_token b;
-    real one_f;
+    const bn_real d = token->logp - ref;
+    bn_bnf_token bnf;
+    bn_real one_f;
 
     if (!(d < 0)) {                     /* also logp = ref = -inf */
-        b.f = b.g = 1;
-        b.value = 0 - t->logp;
-        return b;
+        bnf.f = bnf.g = 1;
+        bnf.value = 0 - token->logp;
+        return bnf;
     }
-    b.f = R_EXP(d);
-    one_f = -R_EXPM1(d);
-    b.g = R_EXP(t->odds - (ref - bn_log1mexp(ref)));
-    if (b.g > 1)
-        b.g = 1;
+    bnf.f = BN_R_EXP(d);
+    one_f = -BN_R_EXPM1(d);
+    bnf.g = BN_R_EXP(token->odds - (ref - bn_log1mexp(ref)));
+    if (bnf.g > 1)
+        bnf.g = 1;
     /* both terms are non-negative; where f = 0, f * logp is 0 * -inf */
-    b.value = (b.f > 0 ? -b.f * t->logp : 0) - one_f * t->rest;
-    return b;
+    bnf.value = (bnf.f > 0 ? -bnf.f * token->logp : 0) - one_f * token->rest;
+    return bnf;
 }
 
-static bn_bnf_token bn_bnf_eps(const bn_token *t, real ref, real eps)
+static bn_bnf_token bn_bnf_eps(const bn_token *token, bn_real ref, bn_real eps)
 {
-    const real p = R_EXP(t->logp), q = R_EXP(ref), one_q = -R_EXPM1(ref);
-    bn_bnf_token b;
-    real o;
+    const bn_real p = BN_R_EXP(token->logp), q = BN_R_EXP(ref),
+                  one_q = -BN_R_EXPM1(ref);
+    bn_bnf_token bnf;
+    bn_real o;
 
     if (p >= q + eps) {
-        b.f = 1;
-        o = eps / (t->q + eps);
-        b.g = (1 + eps) * t->q / (t->q + eps);
+        bnf.f = 1;
+        o = eps / (token->q + eps);
+        bnf.g = (1 + eps) * token->q / (token->q + eps);
     } else {
-        b.f = p / (q + eps);
-        o = ((q + eps - p) / (q + eps) + eps) / (t->q + eps);
-        b.g = p * (1 + eps) * (one_q - eps) / ((q + eps) * (t->q + eps));
+        bnf.f = p / (q + eps);
+        o = ((q + eps - p) / (q + eps) + eps) / (token->q + eps);
+        bnf.g = p * (1 + eps) * (one_q - eps) / ((q + eps) * (token->q + eps));
     }
-    b.value = (b.f > 0 ? -b.f * t->logp : 0)
-              - (t->q > 0 ? o * t->q * t->rest : 0);
-    return b;
+    bnf.value = (bnf.f > 0 ? -bnf.f * token->logp : 0)
+                - (token->q > 0 ? o * token->q * token->rest : 0);
+    return bnf;
 }
 
 /* ref <= 0 is the reference's log-probability of the label. */
-static bn_bnf_token bn_bnf(const bn_token *t, real ref, real eps)
+static bn_bnf_token bn_bnf(const bn_token *token, bn_real ref, bn_real eps)
 {
-    return eps > 0 ? bn_bnf_eps(t, ref, eps) : bn_bnf_exact(t, ref);
+    return eps > 0 ? bn_bnf_eps(token, ref, eps) : bn_bnf_exact(token, ref);
 }

@@ -7,32 +7,34 @@
  * made of u, a number, says logistic.h and its neighbours. */
 
 typedef struct bn_margin {
-    real h, dw, dx, add;
+    bn_real h, d_chosen, d_rejected, add;
 } bn_margin;
 
-typedef bn_margin bn_margin_fn(const bn_numbers *k, const bn_response *w,
-                               const bn_response *x);
+typedef bn_margin bn_margin_fn(const bn_params *params,
+                               const bn_response *chosen,
+                               const bn_response *rejected);
 
 /* f'(e^x) of an f-divergence (arXiv 2309.16240) and its slope in x. Constants
  * are such that it is 0 at 0: a policy that is the reference has margin 0,
  * also where a and b are divided by different lengths. */
-static real bn_divergence(const bn_numbers *k, real x, real *slope)
+static bn_real bn_divergence(const bn_params *params, bn_real x,
+                             bn_real *slope)
 {
-    const real c = k->order - 1;
+    const bn_real c = params->order - 1;
 
-    switch (k->divergence) {
+    switch (params->divergence) {
     case BNFLOSS_FORWARD_KL:
-        *slope = R_EXP(-x);
-        return -R_EXPM1(-x);
+        *slope = BN_R_EXP(-x);
+        return -BN_R_EXPM1(-x);
     case BNFLOSS_JS_DIVERGENCE:
         *slope = bn_sigmoid(-x);        /* log(2 sig(x)), exact next to 0 */
-        return x < 0 ? x - R_LOG1P(R_EXPM1(x) / 2)
-                     : -R_LOG1P(R_EXPM1(-x) / 2);
+        return x < 0 ? x - BN_R_LOG1P(BN_R_EXPM1(x) / 2)
+                     : -BN_R_LOG1P(BN_R_EXPM1(-x) / 2);
     case BNFLOSS_ALPHA_DIVERGENCE:
         if (c > -1e-6 && c < 1e-6)
             break;                          /* its limit, and TRL's rule */
-        *slope = R_EXP(c * x);
-        return R_EXPM1(c * x) / c;
+        *slope = BN_R_EXP(c * x);
+        return BN_R_EXPM1(c * x) / c;
     default:
         break;
     }
@@ -41,101 +43,113 @@ static real bn_divergence(const bn_numbers *k, real x, real *slope)
 }
 
 /* DPO and most: h = a - b. */
-static bn_margin bn_margin_sum(const bn_numbers *k, const bn_response *w,
-                               const bn_response *x)
+static bn_margin bn_margin_sum(const bn_params *params,
+                               const bn_response *chosen,
+                               const bn_response *rejected)
 {
-    bn_margin m;
+    bn_margin margin;
 
-    m.h = bn_divergence(k, w->ratio, &m.dw) - bn_divergence(k, x->ratio, &m.dx);
-    m.dx = -m.dx;
-    m.add = 0;
-    return m;
+    margin.h = bn_divergence(params, chosen->ratio, &margin.d_chosen)
+               - bn_divergence(params, rejected->ratio, &margin.d_rejected);
+    margin.d_rejected = -margin.d_rejected;
+    margin.add = 0;
+    return margin;
 }
 
 /* IPO as it is run, sigmoid_norm: h = a/n - b/n. */
-static bn_margin bn_margin_mean(const bn_numbers *k, const bn_response *w,
-                                const bn_response *x)
+static bn_margin bn_margin_mean(const bn_params *params,
+                                const bn_response *chosen,
+                                const bn_response *rejected)
 {
-    bn_margin m;
+    bn_margin margin;
 
-    m.h = bn_divergence(k, w->ratio, &m.dw) / w->n
-          - bn_divergence(k, x->ratio, &m.dx) / x->n;
-    m.dw = m.dw / w->n;
-    m.dx = -m.dx / x->n;
-    m.add = 0;
-    return m;
+    margin.h = bn_divergence(params, chosen->ratio, &margin.d_chosen)
+                   / chosen->n
+               - bn_divergence(params, rejected->ratio, &margin.d_rejected)
+                     / rejected->n;
+    margin.d_chosen = margin.d_chosen / chosen->n;
+    margin.d_rejected = -margin.d_rejected / rejected->n;
+    margin.add = 0;
+    return margin;
 }
 
 /* SimPO (arXiv 2405.14734, eq. 6): h = m_w - m_x, and the target margin. */
-static bn_margin bn_margin_simpo(const bn_numbers *k, const bn_response *w,
-                                 const bn_response *x)
+static bn_margin bn_margin_simpo(const bn_params *params,
+                                 const bn_response *chosen,
+                                 const bn_response *rejected)
 {
-    bn_margin m;
+    bn_margin margin;
 
-    m.h = bn_mean_logp(w) - bn_mean_logp(x);
-    m.dw = 1 / w->n;
-    m.dx = -1 / x->n;
-    m.add = -k->gamma;
-    return m;
+    margin.h = bn_mean_logp(chosen) - bn_mean_logp(rejected);
+    margin.d_chosen = 1 / chosen->n;
+    margin.d_rejected = -1 / rejected->n;
+    margin.add = -params->gamma;
+    return margin;
 }
 
 /* AlphaPO (arXiv 2501.03884): (1 - e^(-alpha m)) / alpha for m in SimPO. */
-static bn_margin bn_margin_alphapo(const bn_numbers *k, const bn_response *w,
-                                   const bn_response *x)
+static bn_margin bn_margin_alphapo(const bn_params *params,
+                                   const bn_response *chosen,
+                                   const bn_response *rejected)
 {
-    const real c = k->alpha, mw = bn_mean_logp(w), mx = bn_mean_logp(x);
-    bn_margin m = bn_margin_simpo(k, w, x);
+    const bn_real c = params->alpha, m_chosen = bn_mean_logp(chosen),
+                  m_rejected = bn_mean_logp(rejected);
+    bn_margin margin = bn_margin_simpo(params, chosen, rejected);
 
     if (c == 0)
-        return m;
-    m.h = (R_EXPM1(-c * mx) - R_EXPM1(-c * mw)) / c;
-    m.dw = m.dw * R_EXP(-c * mw);
-    m.dx = m.dx * R_EXP(-c * mx);
-    return m;
+        return margin;
+    margin.h = (BN_R_EXPM1(-c * m_rejected) - BN_R_EXPM1(-c * m_chosen)) / c;
+    margin.d_chosen = margin.d_chosen * BN_R_EXP(-c * m_chosen);
+    margin.d_rejected = margin.d_rejected * BN_R_EXP(-c * m_rejected);
+    return margin;
 }
 
 /* DPOP (arXiv 2402.13228): h - lambda max(0, r_w - l_w). */
-static bn_margin bn_margin_dpop(const bn_numbers *k, const bn_response *w,
-                                const bn_response *x)
+static bn_margin bn_margin_dpop(const bn_params *params,
+                                const bn_response *chosen,
+                                const bn_response *rejected)
 {
-    const real below = w->ratio < 0 ? 1 : 0;
-    bn_margin m;
+    const bn_real below = chosen->ratio < 0 ? 1 : 0;
+    bn_margin margin;
 
-    m.h = w->ratio - x->ratio
-          + (below > 0 ? bn_times(k->penalty, w->ratio) : 0);
-    m.dw = 1 + k->penalty * below;
-    m.dx = -1;
-    m.add = 0;
-    return m;
+    margin.h = chosen->ratio - rejected->ratio
+               + (below > 0 ? bn_times(params->penalty, chosen->ratio) : 0);
+    margin.d_chosen = 1 + params->penalty * below;
+    margin.d_rejected = -1;
+    margin.add = 0;
+    return margin;
 }
 
 /* R-DPO (arXiv 2403.19159): alpha for each token that the chosen
  * response is longer. */
-static bn_margin bn_margin_rdpo(const bn_numbers *k, const bn_response *w,
-                                const bn_response *x)
+static bn_margin bn_margin_rdpo(const bn_params *params,
+                                const bn_response *chosen,
+                                const bn_response *rejected)
 {
-    bn_margin m = bn_margin_sum(k, w, x);
+    bn_margin margin = bn_margin_sum(params, chosen, rejected);
 
-    m.add = k->alpha * (w->n - x->n);
-    return m;
+    margin.add = params->alpha * (chosen->n - rejected->n);
+    return margin;
 }
 
 /* FPO (arXiv 2411.07618): the features' drift of the rejected response, over
  * that of the chosen one, is margin not yet earned. */
-static bn_margin bn_margin_fpo(const bn_numbers *k, const bn_response *w,
-                               const bn_response *x)
+static bn_margin bn_margin_fpo(const bn_params *params,
+                               const bn_response *chosen,
+                               const bn_response *rejected)
 {
-    bn_margin m = bn_margin_mean(k, w, x);
+    bn_margin margin = bn_margin_mean(params, chosen, rejected);
 
-    m.add = -k->alpha * k->beta * (x->distance - w->distance);
-    return m;
+    margin.add = -params->alpha * params->beta
+                 * (rejected->distance - chosen->distance);
+    return margin;
 }
 
 /* BMC (arXiv 2408.07471): the weight of a token in which the two responses
  * differ; frozen. p: the token's probability. */
-static real bn_bmc_weight(real logp, real cap)
+static bn_real bn_bmc_weight(bn_real logp, bn_real cap)
 {
-    const real inverse = R_EXP(-logp);
+    const bn_real inverse = BN_R_EXP(-logp);
 
     return 1 + (inverse < cap ? inverse : cap);
 }

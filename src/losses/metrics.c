@@ -1,47 +1,48 @@
 /* The end of a batch: its loss, its metrics and its outputs. */
 
-static void bn_token_metrics(const bn_batch *b, bnfloss_result *result)
+static void bn_token_metrics(const bn_batch *batch, bnfloss_result *result)
 {
     bn_total entropy = { 0, 0 }, g = { 0, 0 }, z_loss = { 0, 0 };
     int64_t hits = 0, full = 0, entropies = 0, known = 0, z_losses = 0;
 
-    for (int64_t i = 0; i < b->N; i++) {
-        const bn_term *t = b->term + i;
+    for (int64_t i = 0; i < batch->N; i++) {
+        const bn_term *term = batch->term + i;
 
-        if (!(t->flags & BN_VALID))
+        if (!(term->flags & BN_VALID))
             continue;
-        result->nan_rows += (t->flags & BN_NAN_ROW) != 0;
-        result->clamped_logps += (t->flags & BN_CLAMPED) != 0;
-        result->zero_refs += (t->flags & BN_ZERO_REF) != 0;
-        hits += (t->flags & BN_HIT) != 0;
-        known += (t->flags & BN_HIT_KNOWN) != 0;
-        full += t->slope == -1;
-        bn_add(&g, -t->slope);
-        if (t->flags & BN_Z_LOSS) {
+        result->nan_rows += (term->flags & BN_NAN_ROW) != 0;
+        result->clamped_logps += (term->flags & BN_CLAMPED) != 0;
+        result->zero_refs += (term->flags & BN_ZERO_REF) != 0;
+        hits += (term->flags & BN_HIT) != 0;
+        known += (term->flags & BN_HIT_KNOWN) != 0;
+        full += term->slope == -1;
+        bn_add(&g, -term->slope);
+        if (term->flags & BN_Z_LOSS) {
             z_losses++;
-            bn_add(&z_loss, t->extra);
+            bn_add(&z_loss, term->extra);
         }
-        if (t->flags & BN_ENTROPY) {
+        if (term->flags & BN_ENTROPY) {
             entropies++;
-            bn_add(&entropy, t->entropy);
+            bn_add(&entropy, term->entropy);
         }
     }
     result->token_accuracy = known > 0 ? (double)hits / (double)known : BN_NAN;
     result->entropy = bn_mean(&entropy, entropies);
     result->z_loss = bn_mean(&z_loss, z_losses);
-    if (b->spec->kind == BNFLOSS_BNF) {
-        result->bnf_coefficient = bn_mean(&g, b->tokens);
-        result->bnf_full_share = b->tokens > 0
-            ? (double)full / (double)b->tokens : BN_NAN;
+    if (batch->spec->kind == BNFLOSS_BNF) {
+        result->bnf_coefficient = bn_mean(&g, batch->tokens);
+        result->bnf_full_share = batch->tokens > 0
+                                     ? (double)full / (double)batch->tokens
+                                     : BN_NAN;
     }
 }
 
 /* What the loss takes a sequence's log-probabilities to be worth. */
-static double bn_reward(const bn_batch *b, const bn_seq *q)
+static double bn_reward(const bn_batch *batch, const bn_seq *seq)
 {
-    if (b->loss->traits & BN_MEAN_REWARD)
-        return b->numbers.beta * (q->l / (double)q->n);
-    return b->numbers.beta * q->ratio;
+    if (batch->loss->traits & BN_MEAN_REWARD)
+        return batch->numbers.beta * (seq->l / (double)seq->n);
+    return batch->numbers.beta * seq->ratio;
 }
 
 /* Means over one side's sequences, and over their tokens. */
@@ -49,28 +50,28 @@ typedef struct bn_side_metrics {
     double reward, logp, logp_mean, logits;
 } bn_side_metrics;
 
-static bn_side_metrics bn_metrics_of_side(const bn_batch *b, int side)
+static bn_side_metrics bn_metrics_of_side(const bn_batch *batch, int side)
 {
     bn_total reward = { 0, 0 }, logp = { 0, 0 }, mean = { 0, 0 };
     bn_total logits = { 0, 0 };
     int64_t count = 0, rows = 0;
     bn_side_metrics m;
 
-    for (int64_t s = 0; s < b->S; s++) {
-        const int64_t end = bn_seq_begin(b, s + 1);
-        const bn_seq *q = b->seq + s;
+    for (int64_t s = 0; s < batch->S; s++) {
+        const int64_t end = bn_seq_begin(batch, s + 1);
+        const bn_seq *seq = batch->seq + s;
 
-        if (q->n == 0 || bn_side(b, s) != side)
+        if (seq->n == 0 || bn_side(batch, s) != side)
             continue;
         count++;
-        bn_add(&reward, bn_reward(b, q));
-        bn_add(&logp, q->logp);
-        bn_add(&mean, q->logp / (double)q->n);
-        for (int64_t i = bn_seq_begin(b, s); i < end; i++) {
-            if (!(b->term[i].flags & BN_MEAN))
+        bn_add(&reward, bn_reward(batch, seq));
+        bn_add(&logp, seq->logp);
+        bn_add(&mean, seq->logp / (double)seq->n);
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++) {
+            if (!(batch->term[i].flags & BN_MEAN))
                 continue;
             rows++;
-            bn_add(&logits, b->term[i].mean);
+            bn_add(&logits, batch->term[i].mean);
         }
     }
     m.reward = bn_mean(&reward, count);
@@ -80,10 +81,10 @@ static bn_side_metrics bn_metrics_of_side(const bn_batch *b, int side)
     return m;
 }
 
-static void bn_side_metrics_of(const bn_batch *b, bnfloss_result *result)
+static void bn_side_metrics_of(const bn_batch *batch, bnfloss_result *result)
 {
-    const bn_side_metrics w = bn_metrics_of_side(b, 1);
-    const bn_side_metrics x = bn_metrics_of_side(b, -1);
+    const bn_side_metrics w = bn_metrics_of_side(batch, 1);
+    const bn_side_metrics x = bn_metrics_of_side(batch, -1);
     int64_t right = 0;
 
     result->rewards_chosen = w.reward;
@@ -95,16 +96,18 @@ static void bn_side_metrics_of(const bn_batch *b, bnfloss_result *result)
     result->logps_mean_rejected = x.logp_mean;
     result->logits_chosen = w.logits;
     result->logits_rejected = x.logits;
-    for (int64_t k = 0; k < b->P; k++)
-        right += bn_pair_counts(b, k)
-                 && bn_reward(b, b->seq + bn_pair_seq(b, k, 1))
-                    > bn_reward(b, b->seq + bn_pair_seq(b, k, -1));
-    result->rewards_accuracies = b->pairs > 0
-        ? (double)right / (double)b->pairs : BN_NAN;
+    for (int64_t k = 0; k < batch->P; k++)
+        right += bn_pair_counts(batch, k)
+                 && bn_reward(batch, batch->seq + bn_pair_seq(batch, k, 1))
+                        > bn_reward(batch,
+                                    batch->seq + bn_pair_seq(batch, k, -1));
+    result->rewards_accuracies = batch->pairs > 0
+                                     ? (double)right / (double)batch->pairs
+                                     : BN_NAN;
 }
 
 /* The losses of all sequences or pairs, and their sum. */
-static double bn_batch_sum(bn_batch *b, double *seq_loss,
+static double bn_batch_sum(bn_batch *batch, double *seq_loss,
                            bnfloss_result *result)
 {
     bn_pair_sums sums;
@@ -112,100 +115,106 @@ static double bn_batch_sum(bn_batch *b, double *seq_loss,
     memset(&sums, 0, sizeof sums);
     sums.pair_loss = seq_loss;
     sums.result = result;
-    switch (b->loss->shape) {
-    case BN_BY_PAIR:     bn_batch_pairs(b, &sums); break;
-    case BN_BY_BATCH:    bn_batch_sorted(b, &sums); break;
-    case BN_BY_SEQUENCE: bn_batch_alone(b, &sums.loss, seq_loss, result); break;
+    switch (batch->loss->shape) {
+    case BN_BY_PAIR:     bn_batch_pairs(batch, &sums); break;
+    case BN_BY_BATCH:    bn_batch_sorted(batch, &sums); break;
+    case BN_BY_SEQUENCE:
+        bn_batch_single(batch, &sums.loss, seq_loss, result);
+        break;
     default:
-        for (int64_t s = 0; s < b->S; s++) {
-            bn_add(&sums.loss, b->seq[s].loss);
+        for (int64_t s = 0; s < batch->S; s++) {
+            bn_add(&sums.loss, batch->seq[s].loss);
             if (seq_loss)
-                seq_loss[s] = bn_canonical(b->seq[s].loss);
+                seq_loss[s] = bn_canonical(batch->seq[s].loss);
         }
         break;
     }
-    if (bn_has_pairs(b->loss) && b->spec->sft_weight > 0)
-        result->sft_loss = bn_canonical(bn_total_of(&sums.sft) / b->divisor
-                                        / (double)b->spec->sft_weight);
+    if (bn_has_pairs(batch->loss) && batch->spec->sft_weight > 0)
+        result->sft_loss = bn_canonical(bn_total_of(&sums.sft) / batch->divisor
+                                        / (double)batch->spec->sft_weight);
     return bn_total_of(&sums.loss);
 }
 
 /* What a batch leaves in the caller's arrays, dlogp apart. */
-static void bn_batch_outputs(const bn_batch *b, const bnfloss_outputs *out)
+static void bn_batch_outputs(const bn_batch *batch, const bnfloss_outputs *out)
 {
-    for (int64_t s = 0; s < b->S; s++) {
-        const bn_seq *q = b->seq + s;
+    for (int64_t s = 0; s < batch->S; s++) {
+        const bn_seq *seq = batch->seq + s;
 
         if (out->seq_logp)
-            out->seq_logp[s] = bn_canonical(q->logp);
+            out->seq_logp[s] = bn_canonical(seq->logp);
         if (out->seq_ratio)
-            out->seq_ratio[s] = bn_canonical(q->ratio);
+            out->seq_ratio[s] = bn_canonical(seq->ratio);
         if (out->distance_grad)
-            out->distance_grad[s] = bn_canonical_f32((float)q->distance);
+            out->distance_grad[s] = bn_canonical_f32((float)seq->distance);
     }
-    for (int64_t i = 0; out->row_loss && i < b->N; i++)
-        out->row_loss[i] = b->term[i].flags & BN_VALID
-            ? bn_canonical_f32((float)b->term[i].value) : 0.0f;
+    for (int64_t i = 0; out->row_loss && i < batch->N; i++)
+        out->row_loss[i] = batch->term[i].flags & BN_VALID
+                               ? bn_canonical_f32((float)batch->term[i].value)
+                               : 0.0f;
 }
 
 /* Everything in *result, and the outputs of the loss stage but dlogp. Gives
  * the loss before its weight in the call. */
-static double bn_batch_finish(bn_batch *b, const bnfloss_outputs *out,
-                            bnfloss_result *result)
+static double bn_batch_finish(bn_batch *batch, const bnfloss_outputs *out,
+                              bnfloss_result *result)
 {
     double loss;
 
-    bn_token_metrics(b, result);
-    for (int64_t s = 0; s < b->S; s++)
-        bn_seq_sum(b, s);
-    loss = bn_batch_sum(b, out->seq_loss, result);
-    if (b->spec->kind != BNFLOSS_SFT)
-        bn_side_metrics_of(b, result);
-    bn_batch_outputs(b, out);
-    result->tokens = b->tokens;
-    result->sequences = b->sequences;
-    result->empty_sequences = b->S - b->sequences;
-    result->pairs = b->pairs;
-    result->skipped_pairs = b->P - b->pairs;
-    result->divisor = b->divisor;
-    loss = b->tokens > 0 && b->divisor > 0 ? loss / b->divisor : 0;
-    result->loss = b->spec->weight == 0 ? 0
-                   : bn_canonical(b->spec->weight * loss);
+    bn_token_metrics(batch, result);
+    for (int64_t s = 0; s < batch->S; s++)
+        bn_seq_sum(batch, s);
+    loss = bn_batch_sum(batch, out->seq_loss, result);
+    if (batch->spec->kind != BNFLOSS_SFT)
+        bn_side_metrics_of(batch, result);
+    bn_batch_outputs(batch, out);
+    result->tokens = batch->tokens;
+    result->sequences = batch->sequences;
+    result->empty_sequences = batch->S - batch->sequences;
+    result->pairs = batch->pairs;
+    result->skipped_pairs = batch->P - batch->pairs;
+    result->divisor = batch->divisor;
+    loss = batch->tokens > 0 && batch->divisor > 0 ? loss / batch->divisor : 0;
+    result->loss = batch->spec->weight == 0
+                       ? 0
+                       : bn_canonical(batch->spec->weight * loss);
     return loss;
 }
 
 /* dlogp of all rows, in double: sum (N) += where there are several losses. */
-static void bn_batch_dlogp_add(const bn_batch *b, double *sum)
+static void bn_batch_dlogp_add(const bn_batch *batch, double *sum)
 {
-    for (int64_t s = 0; s < b->S; s++) {
-        const int64_t end = bn_seq_begin(b, s + 1);
+    for (int64_t s = 0; s < batch->S; s++) {
+        const int64_t end = bn_seq_begin(batch, s + 1);
 
-        for (int64_t i = bn_seq_begin(b, s); i < end; i++)
-            sum[i] += bn_dlogp(b, b->seq + s, i);
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++)
+            sum[i] += bn_dlogp(batch, batch->seq + s, i);
     }
 }
 
 /* dlogp of all rows, where they are wanted. */
-static void bn_batch_dlogp(const bn_batch *b, float *dlogp)
+static void bn_batch_dlogp(const bn_batch *batch, float *dlogp)
 {
-    for (int64_t s = 0; s < b->S; s++) {
-        const int64_t end = bn_seq_begin(b, s + 1);
+    for (int64_t s = 0; s < batch->S; s++) {
+        const int64_t end = bn_seq_begin(batch, s + 1);
 
-        for (int64_t i = bn_seq_begin(b, s); i < end; i++)
-            dlogp[i] = bn_canonical_f32((float)bn_dlogp(b, b->seq + s, i));
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++)
+            dlogp[i] = bn_canonical_f32(
+                (float)bn_dlogp(batch, batch->seq + s, i));
     }
 }
 
 /* The factor that rows lack whose gradient did not wait for it. */
-static void bn_batch_row_scale(const bn_batch *b, float *row_scale)
+static void bn_batch_row_scale(const bn_batch *batch, float *row_scale)
 {
-    for (int64_t s = 0; s < b->S; s++) {
-        const int64_t end = bn_seq_begin(b, s + 1);
-        const double scale = b->seq[s].scale + b->seq[s].plain;
+    for (int64_t s = 0; s < batch->S; s++) {
+        const int64_t end = bn_seq_begin(batch, s + 1);
+        const double scale = batch->seq[s].scale + batch->seq[s].plain;
 
-        for (int64_t i = bn_seq_begin(b, s); i < end; i++)
-            row_scale[i] = !(b->term[i].flags & BN_VALID) ? 0
-                           : !bn_couples(b->loss) ? 1
-                           : bn_canonical_f32((float)scale);
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++)
+            row_scale[i] = !(batch->term[i].flags & BN_VALID) ? 0
+                           : !bn_couples(batch->loss)
+                               ? 1
+                               : bn_canonical_f32((float)scale);
     }
 }

@@ -6,40 +6,45 @@
 
 typedef struct bn_pair {
     double value;       /* the loss */
-    double dw, dx;      /* dL/dl of the chosen and the rejected response */
+    double d_chosen, d_rejected; /* dL/dl of either response */
     double du;          /* dL/du, where there is a margin */
 } bn_pair;
 
 /* The numbers of the loss, with what pair k brings. */
-static bn_numbers bn_pair_numbers(const bn_batch *b, int64_t k)
+static bn_params bn_params_of_pair(const bn_batch *batch, int64_t k)
 {
-    bn_numbers n = b->numbers;
+    bn_params params = batch->numbers;
 
-    n.scale = bn_given(b->in->pair_scale, k, 1);
-    n.margin = bn_given(b->in->pair_margin, k, 0);
-    if (b->loss->traits & BN_SOFT) {
-        const double p = (double)b->in->soft_label[k];
+    params.scale = bn_get_or(batch->in->pair_scale, k, 1);
+    params.margin = bn_get_or(batch->in->pair_margin, k, 0);
+    if (batch->loss->traits & BN_SOFT) {
+        const double p = (double)batch->in->soft_label[k];
 
-        n.logit = bn_log(p) - bn_log1p(-p);
+        params.logit = bn_log(p) - bn_log1p(-p);
     }
-    return n;
+    return params;
 }
 
-static bn_pair bn_pair_of(const bn_loss *loss, const bn_numbers *k,
-                          const bn_response *w, const bn_response *x)
+static bn_pair bn_pair_of(const bn_loss *loss, const bn_params *params,
+                          const bn_response *chosen,
+                          const bn_response *rejected)
 {
-    const double s = k->scale * k->beta;
+    const double s = params->scale * params->beta;
     bn_pair pair = { 0, 0, 0, 0 };
-    bn_margin m;
+    bn_margin margin;
 
     if (!bn_has_margin(loss)) {
-        pair.value = loss->apart(k, w, x, &pair.dw, &pair.dx);
+        pair.value = loss->pair_loss(params, chosen, rejected, &pair.d_chosen,
+                                     &pair.d_rejected);
         return pair;
     }
-    m = loss->margin(k, w, x);
-    pair.value = loss->phi(k, s * m.h + (k->margin + m.add), &pair.du);
-    pair.dw = bn_times(pair.du * s, m.dw);
-    pair.dx = bn_times(pair.du * s, m.dx);
+    margin = loss->margin(params, chosen, rejected);
+    pair.value = loss->margin_loss(params,
+                                   s * margin.h
+                                       + (params->margin + margin.add),
+                                   &pair.du);
+    pair.d_chosen = bn_times(pair.du * s, margin.d_chosen);
+    pair.d_rejected = bn_times(pair.du * s, margin.d_rejected);
     return pair;
 }
 
@@ -47,23 +52,24 @@ static bn_pair bn_pair_of(const bn_loss *loss, const bn_numbers *k,
 
 /* What the loss sorts, of pair k. AOT: the policy's margins against (first),
  * the reference's; unpaired: a against b. NaN comes last. */
-static double bn_key(const bn_batch *b, int64_t k, int first)
+static double bn_key(const bn_batch *batch, int64_t k, int first)
 {
-    const bn_seq *w = b->seq + bn_pair_seq(b, k, 1);
-    const bn_seq *x = b->seq + bn_pair_seq(b, k, -1);
+    const bn_seq *chosen = batch->seq + bn_pair_seq(batch, k, 1);
+    const bn_seq *rejected = batch->seq + bn_pair_seq(batch, k, -1);
     double key;
 
-    if (b->spec->kind == BNFLOSS_AOT)
-        key = first ? w->l - x->l : w->r - x->r;
+    if (batch->spec->kind == BNFLOSS_AOT)
+        key = first ? chosen->l - rejected->l : chosen->r - rejected->r;
     else
-        key = first ? w->ratio : x->ratio;
+        key = first ? chosen->ratio : rejected->ratio;
     return key;
 }
 
 /* Whether pair i sorts before pair j; equal ones by their number. */
-static int bn_key_before(const bn_batch *b, int64_t i, int64_t j, int first)
+static int bn_key_before(const bn_batch *batch, int64_t i, int64_t j,
+                         int first)
 {
-    const double x = bn_key(b, i, first), y = bn_key(b, j, first);
+    const double x = bn_key(batch, i, first), y = bn_key(batch, j, first);
 
     if (bn_is_nan(x) || bn_is_nan(y))
         return bn_is_nan(x) && bn_is_nan(y) ? i < j : bn_is_nan(y);
@@ -72,62 +78,64 @@ static int bn_key_before(const bn_batch *b, int64_t i, int64_t j, int first)
 
 /* Where rank r of an order is kept: with the chosen, or rejected, sequence of
  * the r-th pair. */
-static int64_t *bn_rank(const bn_batch *b, int64_t r, int first)
+static int64_t *bn_rank(const bn_batch *batch, int64_t r, int first)
 {
-    return &b->seq[bn_pair_seq(b, r, first ? 1 : -1)].order;
+    return &batch->seq[bn_pair_seq(batch, r, first ? 1 : -1)].order;
 }
 
 /* Lets the pair at place r of a heap of n sink to where it belongs. */
-static void bn_sink(const bn_batch *b, int64_t r, int64_t n, int first)
+static void bn_sink(const bn_batch *batch, int64_t r, int64_t n, int first)
 {
-    const int64_t pair = *bn_rank(b, r, first);
+    const int64_t pair = *bn_rank(batch, r, first);
 
     for (int64_t child; (child = 2 * r + 1) < n; r = child) {
         if (child + 1 < n
-            && bn_key_before(b, *bn_rank(b, child, first),
-                             *bn_rank(b, child + 1, first), first))
+            && bn_key_before(batch, *bn_rank(batch, child, first),
+                             *bn_rank(batch, child + 1, first), first))
             child++;
-        if (!bn_key_before(b, pair, *bn_rank(b, child, first), first))
+        if (!bn_key_before(batch, pair, *bn_rank(batch, child, first), first))
             break;
-        *bn_rank(b, r, first) = *bn_rank(b, child, first);
+        *bn_rank(batch, r, first) = *bn_rank(batch, child, first);
     }
-    *bn_rank(b, r, first) = pair;
+    *bn_rank(batch, r, first) = pair;
 }
 
 /* Heapsort: in place, and never slower than n log n. */
-static void bn_sort_pairs(const bn_batch *b, int first)
+static void bn_sort_pairs(const bn_batch *batch, int first)
 {
     int64_t n = 0;
 
-    for (int64_t k = 0; k < b->P; k++)
-        if (bn_pair_counts(b, k))
-            *bn_rank(b, n++, first) = k;
+    for (int64_t k = 0; k < batch->P; k++)
+        if (bn_pair_counts(batch, k))
+            *bn_rank(batch, n++, first) = k;
     for (int64_t r = n / 2; r-- > 0;)
-        bn_sink(b, r, n, first);
+        bn_sink(batch, r, n, first);
     for (int64_t last = n - 1; last > 0; last--) {
-        const int64_t most = *bn_rank(b, 0, first);
+        const int64_t largest = *bn_rank(batch, 0, first);
 
-        *bn_rank(b, 0, first) = *bn_rank(b, last, first);
-        *bn_rank(b, last, first) = most;
-        bn_sink(b, 0, last, first);
+        *bn_rank(batch, 0, first) = *bn_rank(batch, last, first);
+        *bn_rank(batch, last, first) = largest;
+        bn_sink(batch, 0, last, first);
     }
 }
 
 /* ---- The scales behind the rows ----------------------------------------- */
 
 /* The share of each chosen token in the likelihood term. */
-static double bn_sft_share(const bn_batch *b, const bn_seq *w)
+static double bn_sft_weight_per_token(const bn_batch *batch,
+                                      const bn_seq *chosen)
 {
-    const double s = (double)b->spec->sft_weight
-                     * (b->loss->traits & BN_SFT_BETA ? b->numbers.beta : 1);
+    const double s = (double)batch->spec->sft_weight
+                     * (batch->loss->traits & BN_SFT_BETA ? batch->numbers.beta
+                                                          : 1);
 
-    if (w->n == 0 || !(s > 0))
+    if (chosen->n == 0 || !(s > 0))
         return 0;
-    switch (b->spec->sft_norm) {
+    switch (batch->spec->sft_norm) {
     case BNFLOSS_NORM_LENGTH:
-        return s / (double)w->n;
+        return s / (double)chosen->n;
     case BNFLOSS_NORM_BATCH:
-        return s * ((double)b->pairs / (double)b->chosen_tokens);
+        return s * ((double)batch->pairs / (double)batch->chosen_tokens);
     default:
         return s;
     }
@@ -148,11 +156,11 @@ static bn_pair bn_pair_weigh(bn_pair p, double weight, double wpo,
     const double factor = weight * wpo;
 
     p.value = weight == 0 ? 0 : bn_times(factor, p.value);
-    p.dw = weight == 0 ? 0 : bn_times(factor, p.dw);
-    p.dx = weight == 0 ? 0 : bn_times(factor, p.dx);
+    p.d_chosen = weight == 0 ? 0 : bn_times(factor, p.d_chosen);
+    p.d_rejected = weight == 0 ? 0 : bn_times(factor, p.d_rejected);
     p.du = weight == 0 ? 0 : bn_times(factor, p.du);
     if (bn_is_nan(p.value)) {
-        p.dw = p.dx = p.du = BN_NAN;
+        p.d_chosen = p.d_rejected = p.du = BN_NAN;
         result->nan_pairs++;
     }
     return p;
@@ -160,46 +168,53 @@ static bn_pair bn_pair_weigh(bn_pair p, double weight, double wpo,
 
 /* Gives the rows behind a pair their scales: the chosen sequence of pair kw
  * and the rejected one of pair kx, which differ where the batch was sorted. */
-static void bn_pair_settle(bn_batch *b, int64_t kw, int64_t kx, bn_pair pair,
-                           bn_pair_sums *sums)
+static void bn_pair_scatter(bn_batch *batch, int64_t chosen_pair,
+                            int64_t rejected_pair, bn_pair pair,
+                            bn_pair_sums *sums)
 {
-    bn_seq *w = b->seq + bn_pair_seq(b, kw, 1);
-    bn_seq *x = b->seq + bn_pair_seq(b, kx, -1);
-    const double weight = b->loss->shape == BN_BY_PAIR
-                              ? bn_given(b->in->pair_weight, kw, 1) : 1;
-    const double wpo = b->spec->flags & BNFLOSS_WPO
-                           ? bn_exp(w->wpo + x->wpo) : 1;
-    const double share = bn_sft_share(b, w);
-    const double sft = share > 0 ? share * -w->logp : 0;
+    bn_seq *chosen = batch->seq + bn_pair_seq(batch, chosen_pair, 1);
+    bn_seq *rejected = batch->seq + bn_pair_seq(batch, rejected_pair, -1);
+    const double weight = batch->loss->shape == BN_BY_PAIR
+                              ? bn_get_or(batch->in->pair_weight, chosen_pair,
+                                          1)
+                              : 1;
+    const double wpo = batch->spec->flags & BNFLOSS_WPO
+                           ? bn_exp(chosen->wpo + rejected->wpo)
+                           : 1;
+    const double share = bn_sft_weight_per_token(batch, chosen);
+    const double sft = share > 0 ? share * -chosen->logp : 0;
 
     pair = bn_pair_weigh(pair, weight, wpo, sums->result);
-    w->scale = bn_call_scaled(b, pair.dw);
-    x->scale = bn_call_scaled(b, pair.dx);
-    w->plain = bn_call_scaled(b, -share);
-    if (b->loss->traits & BN_DISTANCE)
-        x->distance -= bn_call_scaled(b, pair.du) * b->numbers.alpha
-                       * b->numbers.beta;
+    chosen->scale = bn_call_scaled(batch, pair.d_chosen);
+    rejected->scale = bn_call_scaled(batch, pair.d_rejected);
+    chosen->plain = bn_call_scaled(batch, -share);
+    if (batch->loss->traits & BN_DISTANCE)
+        rejected->distance -= bn_call_scaled(batch, pair.du)
+                              * batch->numbers.alpha * batch->numbers.beta;
     bn_add(&sums->loss, pair.value + sft);
     bn_add(&sums->sft, sft);
     if (sums->pair_loss)
-        sums->pair_loss[kw] = bn_canonical(pair.value + sft);
+        sums->pair_loss[chosen_pair] = bn_canonical(pair.value + sft);
 }
 
-static void bn_batch_pairs(bn_batch *b, bn_pair_sums *sums)
+static void bn_batch_pairs(bn_batch *batch, bn_pair_sums *sums)
 {
-    for (int64_t k = 0; k < b->P; k++) {
-        const int64_t w = bn_pair_seq(b, k, 1), x = bn_pair_seq(b, k, -1);
-        const bn_response chosen = bn_response_of(b, w);
-        const bn_response rejected = bn_response_of(b, x);
+    for (int64_t k = 0; k < batch->P; k++) {
+        const int64_t w = bn_pair_seq(batch, k, 1),
+                      x = bn_pair_seq(batch, k, -1);
+        const bn_response chosen = bn_response_of(batch, w);
+        const bn_response rejected = bn_response_of(batch, x);
 
         if (sums->pair_loss)
             sums->pair_loss[k] = 0;
-        b->seq[w].scale = b->seq[x].scale = 0;
-        if (bn_pair_counts(b, k)) {     /* or its numbers may not be there */
-            const bn_numbers n = bn_pair_numbers(b, k);
+        batch->seq[w].scale = batch->seq[x].scale = 0;
+        if (bn_pair_counts(batch, k)) { /* or its numbers may not be there */
+            const bn_params params = bn_params_of_pair(batch, k);
 
-            bn_pair_settle(b, k, k, bn_pair_of(b->loss, &n, &chosen,
-                                               &rejected), sums);
+            bn_pair_scatter(batch, k, k,
+                            bn_pair_of(batch->loss, &params, &chosen,
+                                       &rejected),
+                            sums);
         }
     }
 }
@@ -208,35 +223,37 @@ static void bn_batch_pairs(bn_batch *b, bn_pair_sums *sums)
  * policy's margin is the pair's, so both halves go to it; unpaired, the
  * chosen half goes to the pair of that rank among a, the rejected to that
  * among b. */
-static void bn_batch_sorted(bn_batch *b, bn_pair_sums *sums)
+static void bn_batch_sorted(bn_batch *batch, bn_pair_sums *sums)
 {
-    const int paired = b->spec->kind == BNFLOSS_AOT;
+    const int paired = batch->spec->kind == BNFLOSS_AOT;
 
-    bn_sort_pairs(b, 1);
-    bn_sort_pairs(b, 0);
-    for (int64_t k = 0; k < b->P; k++) {
+    bn_sort_pairs(batch, 1);
+    bn_sort_pairs(batch, 0);
+    for (int64_t k = 0; k < batch->P; k++) {
         if (sums->pair_loss)
             sums->pair_loss[k] = 0;
-        b->seq[bn_pair_seq(b, k, 1)].scale = 0;
-        b->seq[bn_pair_seq(b, k, -1)].scale = 0;
+        batch->seq[bn_pair_seq(batch, k, 1)].scale = 0;
+        batch->seq[bn_pair_seq(batch, k, -1)].scale = 0;
     }
-    for (int64_t r = 0; r < b->pairs; r++) {
-        const int64_t i = *bn_rank(b, r, 1), j = *bn_rank(b, r, 0);
-        const double t = bn_key(b, i, 1) - bn_key(b, j, 0);
+    for (int64_t r = 0; r < batch->pairs; r++) {
+        const int64_t i = *bn_rank(batch, r, 1), j = *bn_rank(batch, r, 0);
+        const double t = bn_key(batch, i, 1) - bn_key(batch, j, 0);
         bn_pair pair;
 
-        pair.value = b->loss->phi(&b->numbers, b->numbers.beta * t, &pair.du);
-        pair.dw = b->numbers.beta * pair.du;
-        pair.dx = -pair.dw;
-        bn_pair_settle(b, i, paired ? i : j, pair, sums);
+        pair.value = batch->loss->margin_loss(&batch->numbers,
+                                              batch->numbers.beta * t,
+                                              &pair.du);
+        pair.d_chosen = batch->numbers.beta * pair.du;
+        pair.d_rejected = -pair.d_chosen;
+        bn_pair_scatter(batch, i, paired ? i : j, pair, sums);
     }
 }
 
 /* ---- Single responses --------------------------------------------------- */
 
-static double bn_mean(const bn_total *t, int64_t n)
+static double bn_mean(const bn_total *total, int64_t n)
 {
-    return n > 0 ? bn_canonical(bn_total_of(t) / (double)n) : BN_NAN;
+    return n > 0 ? bn_canonical(bn_total_of(total) / (double)n) : BN_NAN;
 }
 
 /* KTO's kl: given, or the mean over mismatched answers, at least 0. */
@@ -254,39 +271,42 @@ static double bn_kl_of(const bnfloss_inputs *in)
 }
 
 /* BCO's shift: the running mean, this call's rewards included. */
-static void bn_batch_shift(bn_batch *b, bnfloss_result *result)
+static void bn_batch_baseline(bn_batch *batch, bnfloss_result *result)
 {
-    const double count = b->in->shift_count + (double)b->sequences;
+    const double count = batch->in->shift_count + (double)batch->sequences;
     bn_total sum = { 0, 0 };
 
-    bn_add(&sum, b->in->shift_mean * b->in->shift_count);
-    for (int64_t s = 0; s < b->S; s++)
-        if (b->seq[s].n > 0)
-            bn_add(&sum, b->numbers.beta * b->seq[s].ratio);
-    b->numbers.shift = count > 0 ? bn_canonical(bn_total_of(&sum) / count) : 0;
-    result->shift = b->numbers.shift;
+    bn_add(&sum, batch->in->shift_mean * batch->in->shift_count);
+    for (int64_t s = 0; s < batch->S; s++)
+        if (batch->seq[s].n > 0)
+            bn_add(&sum, batch->numbers.beta * batch->seq[s].ratio);
+    batch->numbers.baseline = count > 0
+                                  ? bn_canonical(bn_total_of(&sum) / count)
+                                  : 0;
+    result->shift = batch->numbers.baseline;
     result->shift_count = count;
 }
 
-static void bn_batch_alone(bn_batch *b, bn_total *loss, double *seq_loss,
-                           bnfloss_result *result)
+static void bn_batch_single(bn_batch *batch, bn_total *loss, double *seq_loss,
+                            bnfloss_result *result)
 {
-    if (b->loss->traits & BN_KL)
-        result->kl = b->numbers.kl = bn_kl_of(b->in);
-    if (b->loss->traits & BN_SHIFT)
-        bn_batch_shift(b, result);
-    for (int64_t s = 0; s < b->S; s++) {
-        const bn_response y = bn_response_of(b, s);
-        bn_seq *q = b->seq + s;
+    if (batch->loss->traits & BN_KL)
+        result->kl = batch->numbers.kl = bn_kl_of(batch->in);
+    if (batch->loss->traits & BN_BASELINE)
+        bn_batch_baseline(batch, result);
+    for (int64_t s = 0; s < batch->S; s++) {
+        const bn_response response = bn_response_of(batch, s);
+        bn_seq *seq = batch->seq + s;
         double value = 0, dl = 0;
 
-        if (q->n > 0 && q->norm != 0) {
-            value = q->norm * b->loss->alone(&b->numbers, &y, bn_side(b, s),
-                                             &dl);
+        if (seq->n > 0 && seq->norm != 0) {
+            value = seq->norm
+                    * batch->loss->sequence_loss(&batch->numbers, &response,
+                                                 bn_side(batch, s), &dl);
             if (bn_is_nan(value))
                 dl = BN_NAN;
         }
-        q->scale = bn_call_scaled(b, q->norm * dl);
+        seq->scale = bn_call_scaled(batch, seq->norm * dl);
         bn_add(loss, value);
         if (seq_loss)
             seq_loss[s] = bn_canonical(value);

@@ -5,32 +5,32 @@
  * uses double and maths.c: libm differs between systems in its last bits. */
 #ifndef BN_REAL
 #define BN_REAL
-typedef double real;
-#define R_EXP bn_exp
-#define R_EXPM1 bn_expm1
-#define R_LOG bn_log
-#define R_LOG1P bn_log1p
-#define R_INFINITY BN_INF
-#define R_LN2 0x1.62e42fefa39efp-1
+typedef double bn_real;
+#define BN_R_EXP bn_exp
+#define BN_R_EXPM1 bn_expm1
+#define BN_R_LOG bn_log
+#define BN_R_LOG1P bn_log1p
+#define BN_R_INFINITY BN_INF
+#define BN_R_LN2 0x1.62e42fefa39efp-1
 #endif
 
 /* log(1 - e^x) for x <= 0: -inf at 0, and right on both sides of -ln 2
  * (Maechler 2012, "Accurately computing log(1 - exp(-|a|))"). */
-static real bn_log1mexp(real x)
+static bn_real bn_log1mexp(bn_real x)
 {
-    return x > -R_LN2 ? R_LOG(-R_EXPM1(x)) : R_LOG1P(-R_EXP(x));
+    return x > -BN_R_LN2 ? BN_R_LOG(-BN_R_EXPM1(x)) : BN_R_LOG1P(-BN_R_EXP(x));
 }
 
 /* 1 / (1 + e^-x), never through the e^ of a large number. */
-static real bn_sigmoid(real x)
+static bn_real bn_sigmoid(bn_real x)
 {
-    const real e = R_EXP(x < 0 ? x : -x);
+    const bn_real e = BN_R_EXP(x < 0 ? x : -x);
 
-    return (x < 0 ? e : (real)1) / (1 + e);
+    return (x < 0 ? e : (bn_real)1) / (1 + e);
 }
 
 /* log(1 + e^x) = -log sigmoid(-x). */
-static real bn_softplus(real x)
+static bn_real bn_softplus(bn_real x)
 {
-    return (x > 0 ? x : (real)0) + R_LOG1P(R_EXP(x > 0 ? -x : x));
+    return (x > 0 ? x : (bn_real)0) + BN_R_LOG1P(BN_R_EXP(x > 0 ? -x : x));
 }

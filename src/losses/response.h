@@ -2,42 +2,39 @@
  * the numbers that shape the loss. */
 
 typedef struct bn_response {
-    real l;             /* sum of logp */
-    real r;             /* sum of the reference's logp; 0 without one */
-    real ratio;         /* sum of logp - ref: l - r would cancel */
-    real n;             /* valid tokens */
-    real distance;      /* FPO's D */
+    bn_real l;          /* sum of logp */
+    bn_real r;          /* sum of the reference's logp; 0 without one */
+    bn_real ratio;      /* sum of logp - ref: l - r would cancel */
+    bn_real n;          /* valid tokens */
+    bn_real distance;   /* FPO's D */
 } bn_response;
 
-typedef struct bn_numbers {
+typedef struct bn_params {
     /* of the spec, under its names; beta is 1 where a loss has none */
-    real beta, flip, gamma, alpha, penalty, tau, tau_max, rho, cap;
-    real desirable, undesirable, order;
+    bn_real beta, flip, gamma, alpha, penalty, tau, tau_max, rho, cap;
+    bn_real desirable, undesirable, order;
     uint32_t divergence;
-    real root;          /* Ada-DPO: see adadpo.h */
+    bn_real root;       /* Ada-DPO: see adadpo.h */
     /* of the call */
-    real kl, shift;
+    bn_real kl, baseline;
     /* of the pair at hand */
-    real scale, margin; /* s and m' of u = s beta h + m' */
-    real logit;         /* iREPO: that of the soft label */
-} bn_numbers;
+    bn_real scale, margin; /* s and m' of u = s beta h + m' */
+    bn_real logit;      /* iREPO: that of the soft label */
+} bn_params;
 
-static real bn_mean_logp(const bn_response *y)
+static bn_real bn_mean_logp(const bn_response *response)
 {
-    return y->l / y->n;
+    return response->l / response->n;
 }
 
 /* a * b where a = 0 wins over an infinite b: the limit of every product here,
  * in which a falls exponentially. */
-static real bn_times(real a, real b)
+static bn_real bn_times(bn_real a, bn_real b)
 {
-    const real product = a * b;
+    const bn_real product = a * b;
 
     return product != product && a == 0 && b == b ? a : product;
 }
 
 /* sig'(x) = sig(x) sig(-x) */
-static real bn_bell(real x)
-{
-    return bn_sigmoid(x) * bn_sigmoid(-x);
-}
+static bn_real bn_bell(bn_real x) { return bn_sigmoid(x) * bn_sigmoid(-x); }

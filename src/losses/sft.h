@@ -5,12 +5,12 @@
  *
  * sg(.) is frozen: no gradient goes through it. */
 
-static real bn_sft(const bn_token *t, int dft, real *dlogp)
+static bn_real bn_sft(const bn_token *token, int dft, bn_real *dlogp)
 {
-    const real p = dft ? R_EXP(t->logp) : 1;
+    const bn_real p = dft ? BN_R_EXP(token->logp) : 1;
 
     *dlogp = -p;
-    return p > 0 ? 0 - p * t->logp : 0;
+    return p > 0 ? 0 - p * token->logp : 0;
 }
 
 /* SFT with label smoothing (ls) and z-loss (zeta):
@@ -19,9 +19,9 @@ static real bn_sft(const bn_token *t, int dft, real *dlogp)
  *
  * mean_gap: the mean over the finite z'_v of lse - z'_v. The gradient's two
  * further terms belong to the row: see rows/row.c. */
-static real bn_sft_smoothed(const bn_token *t, real ls, real zeta,
-                            real mean_gap, real lse)
+static bn_real bn_sft_smoothed(const bn_token *token, bn_real ls, bn_real zeta,
+                               bn_real mean_gap, bn_real lse)
 {
-    return (ls < 1 ? -(1 - ls) * t->logp : 0)
+    return (ls < 1 ? -(1 - ls) * token->logp : 0)
            + (ls > 0 ? ls * mean_gap : 0) + (zeta > 0 ? zeta * lse * lse : 0);
 }

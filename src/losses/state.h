@@ -3,64 +3,66 @@
 
 /* No softmax: a NaN or +inf logit, or, once the label has been seen, not one
  * finite. A slice of the vocabulary alone cannot tell the latter. */
-static int bn_row_is_nan(const bnfloss_row *x)
+static int bn_row_is_nan(const bnfloss_row *row)
 {
-    return (x->flags & BNFLOSS_ROW_NAN) != 0
-           || ((x->flags & BNFLOSS_ROW_LABEL) && x->label == -BN_INF
-               && x->leader == -BN_INF);
+    return (row->flags & BNFLOSS_ROW_NAN) != 0
+           || ((row->flags & BNFLOSS_ROW_LABEL) && row->label == -BN_INF
+               && row->leader == -BN_INF);
 }
 
 /* The number of finite logits; where the row was taken with its mean. */
-static double bn_row_finite(const bnfloss_row *x)
+static double bn_row_finite(const bnfloss_row *row)
 {
-    return x->finite + bn_is_finite(x->leader) + bn_is_finite(x->label);
+    return row->finite + bn_is_finite(row->leader) + bn_is_finite(row->label);
 }
 
 /* The mean over the finite z'_v of lse - z'_v; logp: the label's. */
-static double bn_row_mean_gap(const bnfloss_row *x, double logp)
+static double bn_row_mean_gap(const bnfloss_row *row, double logp)
 {
-    double gaps = bn_is_finite(x->label) ? -logp : 0;
+    double gaps = bn_is_finite(row->label) ? -logp : 0;
 
-    if (bn_is_finite(x->leader))
-        gaps += (x->finite + 1) * bn_lse_gap(x->label, x->leader, x->sum)
-                - x->shift;
-    return gaps / bn_row_finite(x);
+    if (bn_is_finite(row->leader))
+        gaps += (row->finite + 1)
+                    * bn_lse_gap(row->label, row->leader, row->sum)
+                - row->shift;
+    return gaps / bn_row_finite(row);
 }
 
 /* The mean of the finite z'. */
-static double bn_row_mean(const bnfloss_row *x)
+static double bn_row_mean(const bnfloss_row *row)
 {
-    const double label = bn_is_finite(x->label) ? x->label - x->leader : 0;
+    const double label = bn_is_finite(row->label) ? row->label - row->leader
+                                                  : 0;
 
-    if (bn_row_is_nan(x))
+    if (bn_row_is_nan(row))
         return BN_NAN;
-    if (!bn_is_finite(x->leader))
-        return x->label;                /* the label stands alone */
-    return x->leader + (x->shift + label) / bn_row_finite(x);
+    if (!bn_is_finite(row->leader))
+        return row->label;              /* the label stands alone */
+    return row->leader + (row->shift + label) / bn_row_finite(row);
 }
 
 /* log sum_v p_v^2 = log sum_v e^(2 z') - 2 lse: from the gaps of both to the
  * leader, so that no offset of the logits costs a digit. */
-static double bn_row_log_square(const bnfloss_row *x)
+static double bn_row_log_square(const bnfloss_row *row)
 {
-    if (bn_row_is_nan(x))
+    if (bn_row_is_nan(row))
         return BN_NAN;
-    if (x->leader == -BN_INF)
+    if (row->leader == -BN_INF)
         return 0;
-    return bn_lse_gap(2 * x->label, 2 * x->leader, x->square)
-           - 2 * bn_lse_gap(x->label, x->leader, x->sum);
+    return bn_lse_gap(2 * row->label, 2 * row->leader, row->square)
+           - 2 * bn_lse_gap(row->label, row->leader, row->sum);
 }
 
-static bn_token bn_token_of_row(const bnfloss_row *x)
+static bn_token bn_token_of_row(const bnfloss_row *row)
 {
-    bn_token t;
+    bn_token token;
 
-    if (bn_row_is_nan(x)) {
-        t.logp = t.odds = t.q = t.rest = BN_NAN;
-        return t;
+    if (bn_row_is_nan(row)) {
+        token.logp = token.odds = token.q = token.rest = BN_NAN;
+        return token;
     }
-    t = bn_token_from_sums(x->label, x->leader, x->sum, x->dot);
-    if (!(x->flags & BNFLOSS_ROW_ENTROPY))
-        t.rest = BN_NAN;
-    return t;
+    token = bn_token_from_sums(row->label, row->leader, row->sum, row->dot);
+    if (!(row->flags & BNFLOSS_ROW_ENTROPY))
+        token.rest = BN_NAN;
+    return token;
 }

@@ -23,7 +23,7 @@ enum {                  /* traits */
     BN_SOFT = 128,      /* needs soft_label */
     BN_CERTAINTY = 256, /* needs pair_weight */
     BN_KL = 512,        /* reads mismatched or kl */
-    BN_SHIFT = 1024,    /* reads shift_mean and shift_count */
+    BN_BASELINE = 1024, /* reads shift_mean and shift_count */
     BN_SIDES = 2048     /* needs a side of each sequence */
 };
 
@@ -40,16 +40,16 @@ typedef enum bn_number {
 enum { BN_ABOVE = 1, BN_BELOW = 2 };    /* the range leaves out its low or high
                                            end */
 
-typedef struct bn_range {
+typedef struct bn_number_range {
     const char *name;
     size_t at;
     float low, high;
     int open;
-} bn_range;
+} bn_number_range;
 
 #define BN_AT(field) #field, offsetof(bnfloss_spec, field)
 
-static const bn_range bn_ranges[BN_NUMBERS] = {
+static const bn_number_range bn_number_ranges[BN_NUMBERS] = {
     { "", 0, 0, 0, 0 },
     { BN_AT(beta),               0, BN_MAX_F32, BN_ABOVE },
     { BN_AT(flip_prob),          0, 0.5f, 0 },
@@ -80,9 +80,9 @@ typedef struct bn_loss {
     const char *name, *alias;       /* alias: TRL's name where it differs */
     bn_shape shape;
     bn_margin_fn *margin;           /* u, */
-    bn_phi_fn *phi;                 /* and L of u; or else */
-    bn_apart_fn *apart;             /* L of a and b, or */
-    bn_alone_fn *alone;             /* L of one response */
+    bn_margin_loss_fn *margin_loss; /* and L of u; or else */
+    bn_pair_loss_fn *pair_loss;     /* L of a and b, or */
+    bn_sequence_loss_fn *sequence_loss; /* L of one response */
     unsigned traits;
     uint32_t sft_norm;              /* of its likelihood term; pairs only */
     bn_default numbers[5];          /* that it takes, and their defaults */
@@ -203,7 +203,7 @@ static const bn_loss bn_losses[] = {
       BN_REFERENCE | BN_KL | BN_SIDES, 0, { BN_BETA_1, BN_DESIRES },
       "2402.01306", "prospect theory, unpaired" },
     { "bco", NULL, BN_BY_SEQUENCE, NULL, NULL, NULL, bn_bco,
-      BN_REFERENCE | BN_SHIFT | BN_SIDES, 0, { BN_BETA_1, BN_DESIRES },
+      BN_REFERENCE | BN_BASELINE | BN_SIDES, 0, { BN_BETA_1, BN_DESIRES },
       "2404.04656", "binary classifier with a running shift" },
     { "apo_zero_unpaired", NULL, BN_BY_SEQUENCE, NULL, NULL, NULL,
       bn_apo_zero_unpaired, BN_REFERENCE | BN_SIDES, 0, { BN_BETA_1 },
@@ -245,7 +245,7 @@ static int bn_has_margin(const bn_loss *loss)
 }
 
 /* Whether a loss takes a number (not BN_NO_NUMBER), and its default, or 0. */
-static int bn_takes(const bn_loss *loss, bn_number number, float *value)
+static int bn_accepts(const bn_loss *loss, bn_number number, float *value)
 {
     const int all = (int)(sizeof loss->numbers / sizeof *loss->numbers);
 

@@ -12,259 +12,269 @@ typedef struct bn_job {
     float *scratch;             /* (scratch_rows, bn_scratch_row()) */
     int scratch_rows;
     const float *dlogp;         /* (N), or NULL: from the batch */
-    const double *mixed;        /* (N) of several losses, or NULL */
-    int later;                  /* the losses come after the sweep */
+    const double *mixed_dlogp;  /* (N) of several losses, or NULL */
+    int losses_follow;          /* the losses come after the sweep */
     const bnfloss_outputs *out;
 } bn_job;
 
-static const void *bn_logits_row(const bn_job *j, int64_t i)
+static const void *bn_logits_row(const bn_job *job, int64_t i)
 {
-    const bn_view *w = j->sweep.view;
+    const bn_layout *lay = job->sweep.layout;
 
-    return bn_at(w->logits_type, j->logits, i * w->logits_stride);
+    return bn_at(lay->logits_type, job->logits, i * lay->logits_stride);
 }
 
-static void *bn_grad_row(const bn_job *j, int64_t i)
+static void *bn_grad_row(const bn_job *job, int64_t i)
 {
-    const bn_view *w = j->sweep.view;
+    const bn_layout *lay = job->sweep.layout;
 
-    return bn_at_mut(w->grad_type, j->grad, i * w->grad_stride);
+    return bn_at_mut(lay->grad_type, job->grad, i * lay->grad_stride);
 }
 
 /* The label that row i is to be read with: -1 where it is not to be read. */
-static int64_t bn_job_label(const bn_job *j, int64_t i)
+static int64_t bn_job_label(const bn_job *job, int64_t i)
 {
-    if (j->batch && !(j->batch->term[i].flags & BN_VALID))
+    if (job->batch && !(job->batch->term[i].flags & BN_VALID))
         return -1;
-    return bn_label(j->sweep.view, j->labels, i);
+    return bn_label(job->sweep.layout, job->labels, i);
 }
 
 /* logp, rest, entropy, log_square and argmax of one row. */
-static void bn_row_out(const bnfloss_row *x, int64_t i,
+static void bn_row_out(const bnfloss_row *row, int64_t i,
                        const bnfloss_outputs *out)
 {
-    bn_token t = { 0, 0, 0, 0 };
+    bn_token token = { 0, 0, 0, 0 };
     double entropy = 0;
     int64_t id = -1;
 
     if (!out->logp && !out->rest && !out->entropy && !out->log_square
         && !out->argmax)
         return;
-    if (!(x->flags & BNFLOSS_ROW_IGNORED)) {
-        t = bn_token_of_row(x);
-        entropy = bn_token_entropy(&t);
-        id = x->leader > x->label ? x->leader_id : x->label_id;
-        if (bn_row_is_nan(x))
+    if (!(row->flags & BNFLOSS_ROW_IGNORED)) {
+        token = bn_token_of_row(row);
+        entropy = bn_token_entropy(&token);
+        id = row->leader > row->label ? row->leader_id : row->label_id;
+        if (bn_row_is_nan(row))
             id = -1;
     }
     if (out->logp)
-        out->logp[i] = bn_canonical_f32((float)t.logp);
+        out->logp[i] = bn_canonical_f32((float)token.logp);
     if (out->rest)
-        out->rest[i] = bn_canonical_f32((float)t.rest);
+        out->rest[i] = bn_canonical_f32((float)token.rest);
     if (out->entropy)
         out->entropy[i] = bn_canonical_f32((float)entropy);
     if (out->log_square)
-        out->log_square[i] = x->flags & BNFLOSS_ROW_IGNORED ? 0
-            : bn_canonical_f32((float)bn_row_log_square(x));
+        out->log_square[i] = row->flags & BNFLOSS_ROW_IGNORED
+                                 ? 0
+                                 : bn_canonical_f32(
+                                     (float)bn_row_log_square(row));
     if (out->argmax)
         out->argmax[i] = (int32_t)id;
 }
 
 /* What follows a row's forward pass, whoever made it. */
-static void bn_job_forwarded(const bn_job *j, int64_t i, const bnfloss_row *x)
+static void bn_job_forwarded(const bn_job *job, int64_t i,
+                             const bnfloss_row *row)
 {
-    bn_row_out(x, i, j->out);
-    if (j->batch && !j->later)
-        bn_batch_row(j->batch, i, x);
+    bn_row_out(row, i, job->out);
+    if (job->batch && !job->losses_follow)
+        bn_batch_row(job->batch, i, row);
 }
 
-static float bn_job_dlogp(const bn_job *j, int64_t i)
+static float bn_job_dlogp(const bn_job *job, int64_t i)
 {
-    const bn_batch *b = j->batch;
+    const bn_batch *batch = job->batch;
 
-    if (j->dlogp)
-        return j->dlogp[i];
-    if (j->mixed)
-        return bn_canonical_f32((float)j->mixed[i]);
-    return bn_canonical_f32((float)bn_dlogp(b, b->seq + bn_seq_of(b, i), i));
+    if (job->dlogp)
+        return job->dlogp[i];
+    if (job->mixed_dlogp)
+        return bn_canonical_f32((float)job->mixed_dlogp[i]);
+    return bn_canonical_f32(
+        (float)bn_dlogp(batch, batch->seq + bn_seq_of(batch, i), i));
 }
 
-static void bn_read_row(const bn_job *j, int64_t i, bnfloss_row *x,
-                        bn_kept *kept, const bn_held *held)
+static void bn_read_row(const bn_job *job, int64_t i, bnfloss_row *row,
+                        bn_saved *saved, const bn_pending_row *pending)
 {
-    const int64_t label = bn_job_label(j, i);
+    const int64_t label = bn_job_label(job, i);
 
     if (label < 0)
-        bn_row_init(x, j->sweep.view, label);
+        bn_row_init(row, job->sweep.layout, label);
     else
-        bn_row_forward(&j->sweep, bn_logits_row(j, i), label, x, kept, held);
-    bn_job_forwarded(j, i, x);
+        bn_row_forward(&job->sweep, bn_logits_row(job, i), label, row, saved,
+                       pending);
+    bn_job_forwarded(job, i, row);
 }
 
 /* ---- A task is some rows ------------------------------------------------ */
 
-static void bn_task_forward(void *job, bn_share s)
+static void bn_task_forward(void *arg, bn_task_range range)
 {
-    const bn_job *j = (const bn_job *)job;
-    bnfloss_row x;
+    const bn_job *job = (const bn_job *)arg;
+    bnfloss_row row;
 
-    for (int64_t i = s.from; i < s.to; i++)
-        bn_read_row(j, i, j->state ? j->state + i : &x, NULL, NULL);
+    for (int64_t i = range.from; i < range.to; i++)
+        bn_read_row(job, i, job->state ? job->state + i : &row, NULL, NULL);
 }
 
-static void bn_task_backward(void *job, bn_share s)
+static void bn_task_backward(void *arg, bn_task_range range)
 {
-    const bn_job *j = (const bn_job *)job;
+    const bn_job *job = (const bn_job *)arg;
 
-    for (int64_t i = s.from; i < s.to; i++)
-        bn_row_backward(&j->sweep, j->state + i, bn_job_dlogp(j, i),
-                        bn_logits_row(j, i), bn_grad_row(j, i));
+    for (int64_t i = range.from; i < range.to; i++)
+        bn_row_backward(&job->sweep, job->state + i, bn_job_dlogp(job, i),
+                        bn_logits_row(job, i), bn_grad_row(job, i));
 }
 
 /* Both, a row while it is in the cache. */
-static void bn_task_fused(void *job, bn_share s)
+static void bn_task_fused(void *arg, bn_task_range range)
 {
-    const bn_job *j = (const bn_job *)job;
-    bnfloss_row x;
+    const bn_job *job = (const bn_job *)arg;
+    bnfloss_row row;
 
-    for (int64_t i = s.from; i < s.to; i++) {
-        bn_read_row(j, i, &x, NULL, NULL);
-        bn_row_backward(&j->sweep, &x, bn_job_dlogp(j, i),
-                        bn_logits_row(j, i), bn_grad_row(j, i));
+    for (int64_t i = range.from; i < range.to; i++) {
+        bn_read_row(job, i, &row, NULL, NULL);
+        bn_row_backward(&job->sweep, &row, bn_job_dlogp(job, i),
+                        bn_logits_row(job, i), bn_grad_row(job, i));
     }
 }
 
 /* Whether exponentials are kept where the gradients will be. */
-static int bn_job_keeps(const bn_job *j)
+static int bn_job_saves_in_grad(const bn_job *job)
 {
-    return bn_keeps(&j->sweep)
-           && bn_keeps_in_grad(j->sweep.view, j->logits, j->grad);
+    return bn_can_save(&job->sweep)
+           && bn_can_save_in_grad(job->sweep.layout, job->logits, job->grad);
 }
 
 /* The same where exponentials are kept; a row may wait for the next one. */
-static void bn_task_kept(void *job, bn_share share)
+static void bn_task_saving(void *arg, bn_task_range range)
 {
-    const bn_job *j = (const bn_job *)job;
-    const bn_sweep *s = &j->sweep;
-    const int waits = bn_rows_wait(s->view);
-    float *scratch = bn_job_keeps(j) ? NULL
-        : j->scratch + share.thread * bn_scratch_row(s->view);
-    bnfloss_row x;
-    bn_kept kept;
-    bn_held held;
+    const bn_job *job = (const bn_job *)arg;
+    const bn_sweep *sweep = &job->sweep;
+    const int defers = bn_defers_rows(sweep->layout);
+    float *scratch = bn_job_saves_in_grad(job)
+                         ? NULL
+                         : job->scratch
+                               + range.thread * bn_scratch_row(sweep->layout);
+    bnfloss_row row;
+    bn_saved saved;
+    bn_pending_row pending;
 
-    held.row = NULL;
-    kept.stream = bn_streams(s->view, j->logits, j->grad);
-    for (int64_t i = share.from; i < share.to; i++) {
-        kept.grad = bn_grad_row(j, i);
-        kept.e = scratch ? scratch : (float *)kept.grad;
-        kept.columns = 0;
-        if (held.row && bn_job_label(j, i) >= 0) {
-            bn_read_row(j, i, &x, &kept, &held);
-            bn_held_end(s, &held);
+    pending.logits = NULL;
+    saved.nontemporal = bn_is_nontemporal(sweep->layout, job->logits,
+                                          job->grad);
+    for (int64_t i = range.from; i < range.to; i++) {
+        saved.grad = bn_grad_row(job, i);
+        saved.exps = scratch ? scratch : (float *)saved.grad;
+        saved.columns = 0;
+        if (pending.logits && bn_job_label(job, i) >= 0) {
+            bn_read_row(job, i, &row, &saved, &pending);
+            bn_pending_end(sweep, &pending);
         } else {
-            bn_held_finish(s, &held);
-            bn_read_row(j, i, &x, &kept, NULL);
+            bn_pending_finish(sweep, &pending);
+            bn_read_row(job, i, &row, &saved, NULL);
         }
-        bn_row_hold(s, &x, bn_job_dlogp(j, i), bn_logits_row(j, i), &kept,
-                    waits, &held);
+        bn_row_defer(sweep, &row, bn_job_dlogp(job, i), bn_logits_row(job, i),
+                     &saved, defers, &pending);
     }
-    bn_held_finish(s, &held);
+    bn_pending_finish(sweep, &pending);
 }
 
 /* ---- A task is some chunks of a wide row -------------------------------- */
 
 /* The row at hand. */
-typedef struct bn_wide {
+typedef struct bn_split_row {
     const bn_job *job;
     int64_t i, label;
     bnfloss_row state;
     bn_row_plan plan;
-} bn_wide;
+} bn_split_row;
 
-static int64_t bn_chunks(const bn_view *w)
+static int64_t bn_chunks(const bn_layout *lay)
 {
-    return (w->vocab + BNFLOSS_CHUNK - 1) / BNFLOSS_CHUNK;
+    return (lay->vocab + BNFLOSS_CHUNK - 1) / BNFLOSS_CHUNK;
 }
 
-static void bn_task_chunk_forward(void *wide, bn_share s)
+static void bn_task_chunk_forward(void *arg, bn_task_range range)
 {
-    const bn_wide *r = (const bn_wide *)wide;
-    const bn_job *j = r->job;
+    const bn_split_row *split = (const bn_split_row *)arg;
+    const bn_job *job = split->job;
 
-    for (int64_t i = s.from; i < s.to; i++)
-        bn_row_chunk(&j->sweep, bn_logits_row(j, r->i), r->label,
-                     i * BNFLOSS_CHUNK, j->chunk + i, NULL, NULL);
+    for (int64_t i = range.from; i < range.to; i++)
+        bn_row_chunk(&job->sweep, bn_logits_row(job, split->i), split->label,
+                     i * BNFLOSS_CHUNK, job->chunk + i, NULL, NULL);
 }
 
-static void bn_task_chunk_backward(void *wide, bn_share s)
+static void bn_task_chunk_backward(void *arg, bn_task_range range)
 {
-    const bn_wide *r = (const bn_wide *)wide;
-    const bn_job *j = r->job;
-    const int64_t V = j->sweep.view->vocab, end = s.to * BNFLOSS_CHUNK;
+    const bn_split_row *split = (const bn_split_row *)arg;
+    const bn_job *job = split->job;
+    const int64_t V = job->sweep.layout->vocab, end = range.to * BNFLOSS_CHUNK;
 
-    bn_row_apply(&j->sweep, &r->plan, &r->state, bn_logits_row(j, r->i),
-                 bn_grad_row(j, r->i), s.from * BNFLOSS_CHUNK,
-                 end < V ? end : V, NULL);
+    bn_row_apply(&job->sweep, &split->plan, &split->state,
+                 bn_logits_row(job, split->i), bn_grad_row(job, split->i),
+                 range.from * BNFLOSS_CHUNK, end < V ? end : V, NULL);
 }
 
-static void bn_merge_chunks(const bn_job *j, bnfloss_row *x)
+static void bn_merge_chunks(const bn_job *job, bnfloss_row *row)
 {
-    const int64_t chunks = bn_chunks(j->sweep.view);
+    const int64_t chunks = bn_chunks(job->sweep.layout);
     bn_tree tree;
 
     tree.depth = 0;
     for (int64_t c = 0; c < chunks; c++)
-        bn_tree_add(&tree, j->chunk + c, c);
-    bn_tree_finish(&tree, x);
+        bn_tree_add(&tree, job->chunk + c, c);
+    bn_tree_finish(&tree, row);
 }
 
 /* Kept out of line: narrow rows are not to pay for this one's stack. */
-BN_NOINLINE static void bn_wide_forward(bn_job *j, int64_t i, int threads,
-                                        bnfloss_row *x)
+BN_NOINLINE static void bn_split_forward(bn_job *job, int64_t i, int threads,
+                                         bnfloss_row *row)
 {
-    bn_wide r;
+    bn_split_row split;
 
-    r.job = j;
-    r.i = i;
-    r.label = bn_job_label(j, i);
-    if (r.label < 0) {
-        bn_read_row(j, i, x, NULL, NULL);
+    split.job = job;
+    split.i = i;
+    split.label = bn_job_label(job, i);
+    if (split.label < 0) {
+        bn_read_row(job, i, row, NULL, NULL);
         return;
     }
-    bn_parallel(bn_task_chunk_forward, &r, bn_chunks(j->sweep.view), threads);
-    bn_merge_chunks(j, x);
-    bn_job_forwarded(j, i, x);
+    bn_parallel(bn_task_chunk_forward, &split, bn_chunks(job->sweep.layout),
+                threads);
+    bn_merge_chunks(job, row);
+    bn_job_forwarded(job, i, row);
 }
 
-BN_NOINLINE static void bn_wide_backward(const bn_job *j, int64_t i,
-                                         int threads, const bnfloss_row *x)
+BN_NOINLINE static void bn_split_backward(const bn_job *job, int64_t i,
+                                          int threads, const bnfloss_row *row)
 {
-    bn_wide r;
+    bn_split_row split;
 
-    r.job = j;
-    r.i = i;
-    r.state = *x;
-    bn_row_plan_make(&j->sweep, x, bn_job_dlogp(j, i), &r.plan);
-    bn_row_padding(j->sweep.view, bn_grad_row(j, i));
-    bn_parallel(bn_task_chunk_backward, &r, bn_chunks(j->sweep.view), threads);
+    split.job = job;
+    split.i = i;
+    split.state = *row;
+    bn_row_plan_make(&job->sweep, row, bn_job_dlogp(job, i), &split.plan);
+    bn_row_padding(job->sweep.layout, bn_grad_row(job, i));
+    bn_parallel(bn_task_chunk_backward, &split, bn_chunks(job->sweep.layout),
+                threads);
 }
 
 /* ---- The whole batch ---------------------------------------------------- */
 
 /* Whether threads that share each row are done before those that each take
  * whole ones: there are fewer rows than threads, and chunks enough. */
-static int bn_is_wide(const bn_view *w, int threads)
+static int bn_rows_are_split(const bn_layout *lay, int threads)
 {
-    const int64_t chunks = bn_chunks(w);
+    const int64_t chunks = bn_chunks(lay);
 
-    return w->rows < threads
-           && w->rows * ((chunks + threads - 1) / threads) < chunks;
+    return lay->rows < threads
+           && lay->rows * ((chunks + threads - 1) / threads) < chunks;
 }
 
-static int64_t bn_most_tasks(const bn_view *w)
+static int64_t bn_max_tasks(const bn_layout *lay)
 {
-    return bn_chunks(w) > w->rows ? bn_chunks(w) : w->rows;
+    return bn_chunks(lay) > lay->rows ? bn_chunks(lay) : lay->rows;
 }
 
 /* Whether each row is finished while it is in the cache. */
@@ -275,41 +285,43 @@ static int bn_is_fused(const bnfloss_spec *spec)
 }
 
 /* The first sweep: states and terms, and where the job is fused all of it. */
-static void bn_sweep_forward(bn_job *j, int32_t threads, int fused)
+static void bn_sweep_first(bn_job *job, int32_t threads, int fused)
 {
-    const bn_view *w = j->sweep.view;
-    const int64_t N = w->rows;
-    const int cut = bn_thread_count(threads, bn_most_tasks(w));
-    bnfloss_row x;
+    const bn_layout *lay = job->sweep.layout;
+    const int64_t N = lay->rows;
+    const int cut = bn_thread_count(threads, bn_max_tasks(lay));
+    bnfloss_row row;
 
-    if (!bn_is_wide(w, cut)) {
+    if (!bn_rows_are_split(lay, cut)) {
         const int team = bn_thread_count(threads, N);
 
-        bn_parallel(!j->grad || !fused ? bn_task_forward
-                    : bn_job_keeps(j) || j->scratch_rows >= team
-                    ? bn_task_kept : bn_task_fused, j, N, team);
+        bn_parallel(!job->grad || !fused ? bn_task_forward
+                    : bn_job_saves_in_grad(job) || job->scratch_rows >= team
+                        ? bn_task_saving
+                        : bn_task_fused,
+                    job, N, team);
         return;
     }
     for (int64_t i = 0; i < N; i++) {
-        bnfloss_row *state = j->state ? j->state + i : &x;
+        bnfloss_row *state = job->state ? job->state + i : &row;
 
-        bn_wide_forward(j, i, cut, state);
-        if (j->grad && fused)
-            bn_wide_backward(j, i, cut, state);
+        bn_split_forward(job, i, cut, state);
+        if (job->grad && fused)
+            bn_split_backward(job, i, cut, state);
     }
 }
 
 /* The second, where rows had to wait for each other. */
-static void bn_sweep_backward(bn_job *j, int32_t threads)
+static void bn_sweep_second(bn_job *job, int32_t threads)
 {
-    const bn_view *w = j->sweep.view;
-    const int64_t N = w->rows;
-    const int cut = bn_thread_count(threads, bn_most_tasks(w));
+    const bn_layout *lay = job->sweep.layout;
+    const int64_t N = lay->rows;
+    const int cut = bn_thread_count(threads, bn_max_tasks(lay));
 
-    if (!bn_is_wide(w, cut)) {
-        bn_parallel(bn_task_backward, j, N, bn_thread_count(threads, N));
+    if (!bn_rows_are_split(lay, cut)) {
+        bn_parallel(bn_task_backward, job, N, bn_thread_count(threads, N));
         return;
     }
     for (int64_t i = 0; i < N; i++)
-        bn_wide_backward(j, i, cut, j->state + i);
+        bn_split_backward(job, i, cut, job->state + i);
 }

@@ -5,12 +5,12 @@
  * other than the one that first used threads goes on alone. */
 
 /* What one thread does of a job: from .. to - 1. */
-typedef struct bn_share {
+typedef struct bn_task_range {
     int64_t from, to;
     int thread;
-} bn_share;
+} bn_task_range;
 
-typedef void bn_task(void *job, bn_share s);
+typedef void bn_task(void *arg, bn_task_range range);
 
 #ifdef BNFLOSS_OPENMP
 #include <omp.h>
@@ -43,7 +43,7 @@ static int bn_thread_count(int32_t wanted, int64_t n)
  * caller's thread has its environment from the door; others need their own.
  * Out of line, since clang calls the runtime as a function with a parallel
  * region begins. */
-BN_NOINLINE static void bn_team(bn_task *task, void *job, int64_t n,
+BN_NOINLINE static void bn_team(bn_task *task, void *arg, int64_t n,
                                 int threads)
 {
     BN_ATOMIC_STORE(&bn_threads_owner, BN_PROCESS());
@@ -52,12 +52,12 @@ BN_NOINLINE static void bn_team(bn_task *task, void *job, int64_t n,
         const bn_env env = bn_env_enter();
         const int64_t t = omp_get_thread_num(), all = omp_get_num_threads();
         const int64_t each = n / all, more = n % all;
-        bn_share s;
+        bn_task_range range;
 
-        s.from = t * each + (t < more ? t : more);
-        s.to = s.from + each + (t < more);
-        s.thread = (int)t;
-        task(job, s);
+        range.from = t * each + (t < more ? t : more);
+        range.to = range.from + each + (t < more);
+        range.thread = (int)t;
+        task(arg, range);
         bn_env_leave(env);
     }
 }
@@ -72,16 +72,16 @@ static int bn_thread_count(int32_t wanted, int64_t n)
 
 #endif
 
-static void bn_parallel(bn_task *task, void *job, int64_t n, int threads)
+static void bn_parallel(bn_task *task, void *arg, int64_t n, int threads)
 {
-    const bn_share all = { 0, n, 0 };
+    const bn_task_range all = { 0, n, 0 };
 
 #ifdef BNFLOSS_OPENMP
     if (threads > 1) {
-        bn_team(task, job, n, threads);
+        bn_team(task, arg, n, threads);
         return;
     }
 #endif
     (void)threads;
-    task(job, all);
+    task(arg, all);
 }

@@ -144,7 +144,7 @@ static inline void regions_reset(void)
         memcpy(regions[i].now, regions[i].first, regions[i].size);
 }
 
-static inline void regions_keep(void)
+static inline void regions_save(void)
 {
     for (int i = 0; i < region_count; i++)
         memcpy(regions[i].want, regions[i].now, regions[i].size);
@@ -208,13 +208,13 @@ static inline int fuzz_isas(const char *name[4])
 {
     static const char *const all[] = { "scalar", "avx2", "neon", "avx512",
                                        "avx512bf16" };
-    const char *most = getenv("FUZZ_ISA");
+    const char *max = getenv("FUZZ_ISA");
     int n = 0;
 
     for (int i = 0; i < 5; i++) {
         if (bnfloss_isa_select(all[i]) == BNFLOSS_OK)
             name[n++] = all[i];
-        if (most && strcmp(most, all[i]) == 0)
+        if (max && strcmp(max, all[i]) == 0)
             break;
     }
     return n;

@@ -87,7 +87,7 @@ static void every_isa(call *c)
         MUST(status == BNFLOSS_OK, "a sound call of kind %d is refused: %s",
              (int)c->spec[0].kind, bnfloss_status_string(status));
         if (k == 0)
-            regions_keep();
+            regions_save();
         else
             compare(c, isa[k]);
     }
@@ -233,21 +233,22 @@ static void check_gradient(const call *c, int64_t i)
 static void check_logp(const call *c, int64_t i)
 {
     const double scale = c->layout.logit_scale > 0 ? c->layout.logit_scale : 1;
-    double most = -HUGE_VAL, least = HUGE_VAL, sum = 0, want;
+    double max = -HUGE_VAL, min = HUGE_VAL, sum = 0, want;
 
     for (int64_t j = 0; j < c->V; j++) {
         const double x = scale * (double)logit(c, i, j);
 
-        most = x > most ? x : most;
-        least = x < least ? x : least;
+        max = x > max ? x : max;
+        min = x < min ? x : min;
     }
     for (int64_t j = 0; j < c->V; j++)
-        sum += exp(scale * (double)logit(c, i, j) - most);
-    want = scale * (double)logit(c, i, label_of(c, i)) - most - log(sum);
+        sum += exp(scale * (double)logit(c, i, j) - max);
+    want = scale * (double)logit(c, i, label_of(c, i)) - max - log(sum);
     MUST(fabs((double)c->outputs.logp[i] - want)
-         <= (10 + 2 * (most - least)) * U * fabs(want)
-            + 1e-13 * (1 + fabs(most)), "row %d: logp %.9g, not %.17g", (int)i,
-         (double)c->outputs.logp[i], want);
+             <= (10 + 2 * (max - min)) * U * fabs(want)
+                    + 1e-13 * (1 + fabs(max)),
+         "row %d: logp %.9g, not %.17g", (int)i, (double)c->outputs.logp[i],
+         want);
 }
 
 static void check_padding(const call *c, int64_t i)

@@ -24,7 +24,7 @@ typedef union any_inputs { bnfloss_inputs s; unsigned char b[ROOM]; }
 typedef union any_outputs { bnfloss_outputs s; unsigned char b[ROOM]; }
     any_outputs;
 
-typedef struct doors {
+typedef struct entries {
     any_layout layout;
     any_spec spec;
     any_inputs inputs;
@@ -34,7 +34,7 @@ typedef struct doors {
     uint64_t work_bytes;
     int32_t threads;
     int safe;                   /* the buffers are as large as claimed */
-} doors;
+} entries;
 
 static float logits[ROWS * COLS], dlogp[ROWS], ref[ROWS], weight[ROWS];
 static int64_t labels[ROWS];        /* read as either type */
@@ -87,7 +87,7 @@ static void *pick(bytes *b, void *p)
     }
 }
 
-static void make_layout(bytes *b, doors *d)
+static void make_layout(bytes *b, entries *d)
 {
     bnfloss_layout *l = &d->layout.s;
 
@@ -98,7 +98,7 @@ static void make_layout(bytes *b, doors *d)
     resize(b, d->layout.b, sizeof *l);
 }
 
-static void make_spec(bytes *b, doors *d)
+static void make_spec(bytes *b, entries *d)
 {
     memset(&d->spec, 0, sizeof d->spec);
     bnfloss_spec_init(&d->spec.s, sizeof d->spec.s, take(b) % 38);
@@ -108,7 +108,7 @@ static void make_spec(bytes *b, doors *d)
     resize(b, d->spec.b, sizeof d->spec.s);
 }
 
-static void make_inputs(bytes *b, doors *d)
+static void make_inputs(bytes *b, entries *d)
 {
     bnfloss_inputs *in = &d->inputs.s;
 
@@ -125,7 +125,7 @@ static void make_inputs(bytes *b, doors *d)
     resize(b, d->inputs.b, sizeof *in);
 }
 
-static void make_outputs(bytes *b, doors *d)
+static void make_outputs(bytes *b, entries *d)
 {
     bnfloss_outputs *o = &d->outputs.s;
     unsigned char *at = d->out->now;
@@ -150,7 +150,7 @@ static void make_answer(bytes *b, region *r, uint32_t known)
 }
 
 /* Whether every buffer is as large as a sound call may believe. */
-static int is_safe(const doors *d)
+static int is_safe(const entries *d)
 {
     const bnfloss_layout *l = &d->layout.s;
     bnfloss_layout x;
@@ -163,7 +163,7 @@ static int is_safe(const doors *d)
            && x.logits_stride >= 0 && x.grad_stride >= 0;
 }
 
-static void make_doors(bytes *b, doors *d)
+static void make_entries(bytes *b, entries *d)
 {
     uint64_t seed;
 
@@ -204,7 +204,7 @@ static void make_doors(bytes *b, doors *d)
 
 /* ---- Doors -------------------------------------------------------------- */
 
-static bnfloss_status door(doors *d, int which)
+static bnfloss_status entry(entries *d, int which)
 {
     bnfloss_result *r = (bnfloss_result *)d->result->now;
     bnfloss_row *state = (bnfloss_row *)d->state->now;
@@ -245,7 +245,7 @@ static bnfloss_status door(doors *d, int which)
 }
 
 /* What an error must not have written; all have `where` at byte 8. */
-static void check_refusal(const doors *d, int which, bnfloss_status status)
+static void check_refusal(const entries *d, int which, bnfloss_status status)
 {
     fuzz_refused++;
     for (int i = 0; i < region_count; i++) {
@@ -257,7 +257,7 @@ static void check_refusal(const doors *d, int which, bnfloss_status status)
     }
 }
 
-static void every_isa(doors *d, int which)
+static void every_isa(entries *d, int which)
 {
     const char *isa[4];
     const int n = fuzz_isas(isa);
@@ -268,7 +268,7 @@ static void every_isa(doors *d, int which)
 
         bnfloss_isa_select(isa[k]);
         regions_reset();
-        status = door(d, which);
+        status = entry(d, which);
         MUST(status >= BNFLOSS_OK && status <= BNFLOSS_E_INPUT
              && strcmp(bnfloss_status_string(status), "unknown status") != 0,
              "door %d: status %d", which, (int)status);
@@ -276,7 +276,7 @@ static void every_isa(doors *d, int which)
             check_refusal(d, which, status);
         if (k == 0) {
             first = status;
-            regions_keep();
+            regions_save();
             continue;
         }
         MUST(status == first, "door %d: status %d, then %d on %s", which,
@@ -293,10 +293,10 @@ static void every_isa(doors *d, int which)
 
 /* A sound struct that has grown by zeros is the struct it was; and what a
  * short one lacks is its default. */
-static void sizes(doors *d)
+static void sizes(entries *d)
 {
-    const bnfloss_status status = door(d, 0);
-    any_spec kept = d->spec;
+    const bnfloss_status status = entry(d, 0);
+    any_spec saved = d->spec;
     uint64_t one, two;
 
     if (status != BNFLOSS_OK)
@@ -305,26 +305,26 @@ static void sizes(doors *d)
     if (d->spec.s.struct_size == sizeof d->spec.s) {
         d->spec.s.struct_size = sizeof d->spec.s + 16;
         memset(d->spec.b + sizeof d->spec.s, 0, 16);
-        MUST(door(d, 0) == BNFLOSS_OK, "a spec with 16 zeros more");
+        MUST(entry(d, 0) == BNFLOSS_OK, "a spec with 16 zeros more");
         memcpy(&two, d->bytes->now, sizeof two);
         MUST(one == two, "zeros change the workspace");
         d->spec.b[sizeof d->spec.s + 7] = 1;
-        MUST(door(d, 0) == BNFLOSS_E_STRUCT, "a byte that nobody knows");
+        MUST(entry(d, 0) == BNFLOSS_E_STRUCT, "a byte that nobody knows");
     }
     memset(&d->spec, 0, sizeof d->spec);
     d->spec.s.struct_size = 8;          /* a kind, and all its defaults */
-    d->spec.s.kind = kept.s.kind;
-    MUST(door(d, 0) == BNFLOSS_OK, "a spec of 8 bytes, kind %d",
-         (int)kept.s.kind);
-    d->spec = kept;
+    d->spec.s.kind = saved.s.kind;
+    MUST(entry(d, 0) == BNFLOSS_OK, "a spec of 8 bytes, kind %d",
+         (int)saved.s.kind);
+    d->spec = saved;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     bytes b = { data, data + size };
-    doors d;
+    entries d;
 
-    make_doors(&b, &d);
+    make_entries(&b, &d);
     regions_begin();
     for (int which = 0; which < 8; which++)
         every_isa(&d, which);

@@ -579,7 +579,7 @@ static void outputs_in_work(void)
 }
 
 /* bnfloss_measure_shifts() gives the caller's rounding back, as all do. */
-static void rounding_kept(void)
+static void rounding_restored(void)
 {
 #if (defined(__x86_64__) || defined(__aarch64__)) && !defined(__TINYC__)
     static volatile double one = 1, tiny = 0x1p-80, sum;
@@ -1265,7 +1265,7 @@ static void certain(float eps, float rest)
 }
 
 /* The smallest softcap whose reciprocal a float can hold. */
-static void least_softcap(void)
+static void min_softcap(void)
 {
     bnfloss_layout l = layout_of(1, V, 0);
 
@@ -1318,7 +1318,7 @@ static void neighbours(void)
 }
 
 /* The least and the most that there may be. */
-static void least_and_most(void)
+static void min_and_max(void)
 {
     static unsigned char large[4096 + 8];
     bnfloss_layout l = layout_of(0, 0, 0);
@@ -1749,7 +1749,7 @@ static void masked_then_far(const char *isa, float level)
 static void round_factors(const char *isa, int n)
 {
     enum { WIDE = 64 };
-    static float z[WIDE], fused[WIDE], apart[WIDE];
+    static float z[WIDE], fused[WIDE], separate[WIDE];
     const bnfloss_layout l = layout_of(1, n, 0);
     bnfloss_result r = result_of();
     bnfloss_inputs in;
@@ -1767,15 +1767,18 @@ static void round_factors(const char *isa, int n)
         memset(z, 0, sizeof z);
         memset(fused, 0, sizeof fused);
         CHECK(bnfloss_run(&l, &s, &in, fused, labels, fused, NULL, work,
-                          sizeof work, 1, &r) == BNFLOSS_OK
-              && bnfloss_forward(&l, z, labels, 0, 1, state, NULL, NULL)
-              == BNFLOSS_OK
-              && bnfloss_backward(&l, z, labels, 0, 1, state, &dlogp, apart,
-                                  NULL) == BNFLOSS_OK, "%s", isa);
-        CHECK(memcmp(fused, apart, (size_t)n * sizeof *fused) == 0
-              && fused[n - 1] > 0, "%s: %d logits, weight %a: %a, staged %a",
-              isa, n, (double)weight, (double)fused[n - 1],
-              (double)apart[n - 1]);
+                          sizeof work, 1, &r)
+                      == BNFLOSS_OK
+                  && bnfloss_forward(&l, z, labels, 0, 1, state, NULL, NULL)
+                         == BNFLOSS_OK
+                  && bnfloss_backward(&l, z, labels, 0, 1, state, &dlogp,
+                                      separate, NULL)
+                         == BNFLOSS_OK,
+              "%s", isa);
+        CHECK(memcmp(fused, separate, (size_t)n * sizeof *fused) == 0
+                  && fused[n - 1] > 0,
+              "%s: %d logits, weight %a: %a, staged %a", isa, n,
+              (double)weight, (double)fused[n - 1], (double)separate[n - 1]);
     }
 }
 
@@ -1921,7 +1924,7 @@ static void nan_accumulated(const char *isa)
 /* Kept exponentials next to and exactly at the least that counts, 2^-123: the
  * stages' gradients, bit for bit, whether a float has room for the factor or
  * not. */
-static void least_kept(const char *isa)
+static void min_saved(const char *isa)
 {
     enum { WIDE = 1024 };
     static float z[WIDE], staged[WIDE];
@@ -1963,7 +1966,7 @@ static void least_kept(const char *isa)
 }
 
 /* The least normal number is a gradient of label and leader. */
-static void least_gradient(const char *isa)
+static void min_gradient(const char *isa)
 {
     static const float z[2] = { 1, 1 };
     const bnfloss_layout l = layout_of(1, 2, 0);
@@ -2082,7 +2085,7 @@ static void many_trees(const char *isa)
 
 /* A slice of the vocabulary that ends just before the label, or after it:
  * nothing is written behind it. */
-static void label_next_door(const char *isa)
+static void label_in_next_group(const char *isa)
 {
     bnfloss_layout left = layout_of(1, V, 0), right = layout_of(1, V, 0);
     float grad[V + 1];
@@ -2114,14 +2117,14 @@ static void few_coupled(const char *isa)
     static const float ref[] = { -1, -1 };
     const size_t row = WIDE * sizeof(float);
     float *z = (float *)malloc(2 * row), *grad = (float *)malloc(3 * row);
-    float *alone = (float *)malloc(2 * row);
+    float *single = (float *)malloc(2 * row);
     const bnfloss_layout l = layout_of(2, WIDE, 0);
     const int32_t y[2] = { 1, WIDE - 1 };
     bnfloss_result r = result_of();
     bnfloss_inputs in;
     bnfloss_spec s;
 
-    if (!CHECK(z && grad && alone, "no memory"))
+    if (!CHECK(z && grad && single, "no memory"))
         return;
     for (int j = 0; j < 2 * WIDE; j++)
         z[j] = (float)(j % 11);
@@ -2135,16 +2138,18 @@ static void few_coupled(const char *isa)
     bnfloss_spec_init(&s, sizeof s, BNFLOSS_DPO);
     memset(work, 0, sizeof work);           /* a state that would be written */
     CHECK(bnfloss_run(&l, &s, &in, z, y, grad, NULL, work, sizeof work, 4, &r)
-          == BNFLOSS_OK
-          && bnfloss_run(&l, &s, &in, z, y, alone, NULL, work, sizeof work, 1,
-                         &r) == BNFLOSS_OK
-          && memcmp(grad, alone, 2 * row) == 0, "%s", isa);
+                  == BNFLOSS_OK
+              && bnfloss_run(&l, &s, &in, z, y, single, NULL, work,
+                             sizeof work, 1, &r)
+                     == BNFLOSS_OK
+              && memcmp(grad, single, 2 * row) == 0,
+          "%s", isa);
     for (int j = 0; j < 3 * WIDE; j++)
         CHECK((grad[j] == 7) == (j >= 2 * WIDE), "%s: column %d of row %d is "
               "%g", isa, j % WIDE, j / WIDE, (double)grad[j]);
     free(z);
     free(grad);
-    free(alone);
+    free(single);
 }
 
 /* The columns behind a row that several threads share are 0, and those behind
@@ -2239,7 +2244,7 @@ int main(void)
         few_rows(isa, 3 * BNFLOSS_CHUNK + 1);
         large_batches(isa);
         padded_row(isa);
-        label_next_door(isa);
+        label_in_next_group(isa);
         few_coupled(isa);
         large_run(isa);
         as_sure(isa);
@@ -2254,11 +2259,11 @@ int main(void)
         masked_then_far(isa, 1000);
         masked_then_far(isa, -1000);
         masked_then_far(isa, 70000);
-        least_gradient(isa);
+        min_gradient(isa);
         label_at_the_limit(isa);
         nan_accumulated(isa);
         leader_anywhere(isa);
-        least_kept(isa);
+        min_saved(isa);
         overtaken(isa, 1, 0, 0);
         overtaken(isa, 0.75f, 0, 0);
         overtaken(isa, 1, 1, 0);
@@ -2280,12 +2285,12 @@ int main(void)
     certain(0, (float)-INFINITY);
     certain(0.25f, -3);
     certain(0.25f, (float)-INFINITY);
-    least_softcap();
+    min_softcap();
     shift_ignored(0);
     shift_ignored(1);
     shift_overlaps();
     neighbours();
-    least_and_most();
+    min_and_max();
     result_in_outputs();
     later_rows();
     states_differ();
@@ -2295,7 +2300,7 @@ int main(void)
     one_row();
     shifts_in_bounds();
     infinite_shift();
-    rounding_kept();
+    rounding_restored();
     inputs_refused();
     plain_calls();
     nothing_asked();

@@ -55,7 +55,7 @@ static int counts(int i)
 }
 
 /* kind: one that is fused, and one that sweeps twice. */
-static void call(uint32_t kind, const float *z, float *g, int64_t apart,
+static void call(uint32_t kind, const float *z, float *g, int64_t separate,
                  answer *a)
 {
     static const int64_t start[] = { 0, 2, N };
@@ -75,7 +75,7 @@ static void call(uint32_t kind, const float *z, float *g, int64_t apart,
     l.flags = BNFLOSS_ACCUMULATE;       /* ignored rows stay untouched */
     l.rows = N;
     l.vocab = V;
-    l.logits_stride = l.grad_stride = apart;
+    l.logits_stride = l.grad_stride = separate;
     bnfloss_spec_init(&s, sizeof s, kind);
     in.pairing = BNFLOSS_PAIRS_ADJACENT;
     in.sequences = 2;
@@ -88,7 +88,7 @@ static void call(uint32_t kind, const float *z, float *g, int64_t apart,
                       &a->result) == BNFLOSS_OK, "run");
     for (int i = 0; i < N; i++)
         if (counts(i))
-            memcpy(a->grad + i * V, g + i * apart, V * sizeof *g);
+            memcpy(a->grad + i * V, g + i * separate, V * sizeof *g);
 }
 
 static void compare(uint32_t kind, const char *isa, float *z, float *g)

@@ -50,7 +50,7 @@ typedef struct own {
 } own;
 
 static float logits[FAM_N * STRIDE];    /* of any type, as the layout says */
-static own owns[THREADS], alone, pool;
+static own owns[THREADS], single, pool;
 
 /* The batch of family.h with a wider vocabulary: every loss, a type in turn. */
 static void make_batch(uint32_t kind)
@@ -259,7 +259,7 @@ static void check_team(const char *what)
     for (int i = 0; i < THREADS; i++) {
         CHECK(owns[i].status == BNFLOSS_OK, "%s: %s: status %d", what,
               fam_of(fam.spec->kind)->name, (int)owns[i].status);
-        CHECK(SAME(&owns[i].is, &alone.is, result, run_grad),
+        CHECK(SAME(&owns[i].is, &single.is, result, run_grad),
               "%s: %s, %s: other bits in thread %d", what,
               fam_of(fam.spec->kind)->name, bnfloss_isa(), i);
     }
@@ -291,18 +291,18 @@ static void first_calls(void)
     make_batch(BNFLOSS_DPO);
     begin_team();
     team(first);
-    begin(&alone);
-    whole(&alone);
+    begin(&single);
+    whole(&single);
     check_team("first calls");
 }
 
 /* One batch, one layout and one spec for all, answers and work for each. */
-static void apart(void)
+static void separate(void)
 {
-    begin(&alone);
-    whole(&alone);
-    CHECK(alone.status == BNFLOSS_OK, "%s: status %d",
-          fam_of(fam.spec->kind)->name, (int)alone.status);
+    begin(&single);
+    whole(&single);
+    CHECK(single.status == BNFLOSS_OK, "%s: status %d",
+          fam_of(fam.spec->kind)->name, (int)single.status);
     begin_team();
     team(whole);
     check_team("apart");
@@ -323,14 +323,15 @@ static void together(void)
               (int)owns[i].status);
         tokens += pool.is.forward[i].tokens;
     }
-    CHECK(pool.status == BNFLOSS_OK && tokens == alone.is.forward[0].tokens,
+    CHECK(pool.status == BNFLOSS_OK && tokens == single.is.forward[0].tokens,
           "%s: the ranges' tokens", fam_of(fam.spec->kind)->name);
-    CHECK(SAME(&pool.is, &alone.is, state, state)
-          && SAME(&pool.is, &alone.is, logp, dlogp)
-          && SAME(&pool.is, &alone.is, row_loss, row_loss)
-          && SAME(&pool.is, &alone.is, seq_loss, grad)
-          && memcmp(pool.is.grad, alone.is.run_grad, FAM_N * STRIDE
-                    * elem_size(fam.layout.grad_type)) == 0,
+    CHECK(SAME(&pool.is, &single.is, state, state)
+              && SAME(&pool.is, &single.is, logp, dlogp)
+              && SAME(&pool.is, &single.is, row_loss, row_loss)
+              && SAME(&pool.is, &single.is, seq_loss, grad)
+              && memcmp(pool.is.grad, single.is.run_grad,
+                        FAM_N * STRIDE * elem_size(fam.layout.grad_type))
+                     == 0,
           "%s, %s: other bits by row ranges", fam_of(fam.spec->kind)->name,
           bnfloss_isa());
 }
@@ -368,8 +369,8 @@ static void self_tests(void)
 {
     pthread_t other;
 
-    begin(&alone);
-    whole(&alone);
+    begin(&single);
+    whole(&single);
     begin_team();
     stop = 0;
     CHECK(pthread_create(&other, NULL, switcher, NULL) == 0, "thread");
@@ -385,7 +386,7 @@ int main(void)
     FOR_EACH_ISA(isa)
         for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
             make_batch(kind);
-            apart();
+            separate();
             together();
         }
     for (uint32_t kind = 1; kind <= 3; kind++) {

@@ -39,7 +39,7 @@ static void needs(const bn_loss *loss, char *to)
         add(to, "pair_weight");
     if (loss->traits & BN_KL)
         add(to, "mismatched or kl");
-    if (loss->traits & BN_SHIFT)
+    if (loss->traits & BN_BASELINE)
         add(to, "shift_mean, shift_count");
     if (!*to)
         add(to, "labels");
@@ -57,7 +57,8 @@ static void numbers(const bn_loss *loss, char *to)
 
         if (d->number == BN_NO_NUMBER)
             continue;
-        sprintf(text, "%s %.6g", bn_ranges[d->number].name, (double)d->value);
+        sprintf(text, "%s %.6g", bn_number_ranges[d->number].name,
+                (double)d->value);
         add(to, text);
     }
     if (bn_has_pairs(loss) && loss->sft_norm == BNFLOSS_NORM_BATCH)

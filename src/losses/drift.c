@@ -1,11 +1,11 @@
 /* How far a policy has moved from its reference: shifts of log-likelihoods
  * and logits, and how unevenly a sequence's tokens share them. */
 
-typedef struct bn_shift_call {
+typedef struct bn_drift_call {
     bn_batch batch;             /* its sequences and sides */
     const bnfloss_row *state, *ref_state;
     double *sorted;             /* (N) room to sort a sequence's shifts */
-} bn_shift_call;
+} bn_drift_call;
 
 /* Lets x[i] sink to where it belongs in a heap of n. */
 static void bn_sink_value(double *x, int64_t i, int64_t n)
@@ -27,10 +27,10 @@ static void bn_sort(double *x, int64_t n)
     for (int64_t i = n / 2; i-- > 0;)
         bn_sink_value(x, i, n);
     for (int64_t last = n - 1; last > 0; last--) {
-        const double most = x[0];
+        const double largest = x[0];
 
         x[0] = x[last];
-        x[last] = most;
+        x[last] = largest;
         bn_sink_value(x, 0, last);
     }
 }
@@ -55,74 +55,76 @@ static double bn_gini(double *s, int64_t n)
            - (double)(n + 1) / (double)n;
 }
 
-enum { BN_LOGP_SHIFT, BN_LOGIT_SHIFT, BN_CENTRED_SHIFT };
+enum { BN_LOGP_DRIFT, BN_LOGIT_DRIFT, BN_CENTRED_DRIFT };
 
-static double bn_shift_of(const bn_shift_call *c, int64_t i, int what)
+static double bn_drift_of(const bn_drift_call *call, int64_t i, int what)
 {
-    const bnfloss_row *x = c->state + i, *y = c->ref_state + i;
+    const bnfloss_row *row = call->state + i, *y = call->ref_state + i;
 
     switch (what) {
-    case BN_LOGP_SHIFT:
-        return bn_token_of_row(x).logp - bn_token_of_row(y).logp;
-    case BN_LOGIT_SHIFT:
-        return x->label - y->label;
+    case BN_LOGP_DRIFT:
+        return bn_token_of_row(row).logp - bn_token_of_row(y).logp;
+    case BN_LOGIT_DRIFT:
+        return row->label - y->label;
     default:
-        if (!(x->flags & y->flags & BNFLOSS_ROW_MEAN))
+        if (!(row->flags & y->flags & BNFLOSS_ROW_MEAN))
             return BN_NAN;
-        return (x->label - bn_row_mean(x)) - (y->label - bn_row_mean(y));
+        return (row->label - bn_row_mean(row)) - (y->label - bn_row_mean(y));
     }
 }
 
-static int bn_shift_counts(const bn_shift_call *c, int64_t i)
+static int bn_drift_counts(const bn_drift_call *call, int64_t i)
 {
-    return !((c->state[i].flags | c->ref_state[i].flags) & BNFLOSS_ROW_IGNORED)
-           && bn_weight(&c->batch, i) != 0;
+    return !((call->state[i].flags | call->ref_state[i].flags)
+             & BNFLOSS_ROW_IGNORED)
+           && bn_weight(&call->batch, i) != 0;
 }
 
 /* Over the sequences of one side: the mean of their mean shifts, and of the
  * Gini of their tokens' sizes. */
-static double bn_shift_mean(const bn_shift_call *c, int side, int what,
+static double bn_mean_drift(const bn_drift_call *call, int side, int what,
                             double *gini)
 {
-    const bn_batch *b = &c->batch;
+    const bn_batch *batch = &call->batch;
     bn_total shifts = { 0, 0 }, ginis = { 0, 0 };
     int64_t count = 0;
 
-    for (int64_t s = 0; s < b->S; s++) {
-        const int64_t end = bn_seq_begin(b, s + 1);
+    for (int64_t s = 0; s < batch->S; s++) {
+        const int64_t end = bn_seq_begin(batch, s + 1);
         bn_total sum = { 0, 0 };
         int64_t n = 0;
 
-        for (int64_t i = bn_seq_begin(b, s); i < end; i++) {
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++) {
             double x;
 
-            if (bn_side(b, s) != side || !bn_shift_counts(c, i))
+            if (bn_side(batch, s) != side || !bn_drift_counts(call, i))
                 continue;
-            x = bn_shift_of(c, i, what);
+            x = bn_drift_of(call, i, what);
             bn_add(&sum, x);
-            c->sorted[n++] = x < 0 ? -x : x;
+            call->sorted[n++] = x < 0 ? -x : x;
         }
         if (n == 0)
             continue;
         count++;
         bn_add(&shifts, bn_total_of(&sum) / (double)n);
-        bn_add(&ginis, bn_gini(c->sorted, n));
+        bn_add(&ginis, bn_gini(call->sorted, n));
     }
     *gini = bn_mean(&ginis, count);
     return bn_mean(&shifts, count);
 }
 
-static void bn_shifts_measure(const bn_shift_call *c, bnfloss_shifts *r)
+static void bn_drift_measure(const bn_drift_call *call, bnfloss_shifts *r)
 {
     double unused;
 
-    r->logp_chosen = bn_shift_mean(c, 1, BN_LOGP_SHIFT, &r->logp_gini_chosen);
-    r->logp_rejected = bn_shift_mean(c, -1, BN_LOGP_SHIFT,
+    r->logp_chosen = bn_mean_drift(call, 1, BN_LOGP_DRIFT,
+                                   &r->logp_gini_chosen);
+    r->logp_rejected = bn_mean_drift(call, -1, BN_LOGP_DRIFT,
                                      &r->logp_gini_rejected);
-    r->logit_chosen = bn_shift_mean(c, 1, BN_LOGIT_SHIFT,
+    r->logit_chosen = bn_mean_drift(call, 1, BN_LOGIT_DRIFT,
                                     &r->logit_gini_chosen);
-    r->logit_rejected = bn_shift_mean(c, -1, BN_LOGIT_SHIFT,
+    r->logit_rejected = bn_mean_drift(call, -1, BN_LOGIT_DRIFT,
                                       &r->logit_gini_rejected);
-    r->centred_chosen = bn_shift_mean(c, 1, BN_CENTRED_SHIFT, &unused);
-    r->centred_rejected = bn_shift_mean(c, -1, BN_CENTRED_SHIFT, &unused);
+    r->centred_chosen = bn_mean_drift(call, 1, BN_CENTRED_DRIFT, &unused);
+    r->centred_rejected = bn_mean_drift(call, -1, BN_CENTRED_DRIFT, &unused);
 }

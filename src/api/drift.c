@@ -1,23 +1,23 @@
 /* The door to the measure of how far a policy has moved. */
 
-BN_NOINLINE static bnfloss_status bn_check_shifts(
-    bn_shift_call *c, const bnfloss_inputs *inputs, int64_t rows,
+BN_NOINLINE static bnfloss_status bn_check_drift(
+    bn_drift_call *call, const bnfloss_inputs *inputs, int64_t rows,
     const bnfloss_row *state, const bnfloss_row *ref_state, const void *work,
     uint64_t work_bytes, const bnfloss_shifts *shifts, bnfloss_inputs *in,
     int64_t *where)
 {
-    bn_uses uses;
+    bn_needs needs;
     bn_spans spans;
 
-    memset(&uses, 0, sizeof uses);
-    uses.sides = uses.inputs = 1;
-    memset(c, 0, sizeof *c);
-    BN_TRY(bn_check_inputs(inputs, &uses, in, rows, &c->batch, where));
+    memset(&needs, 0, sizeof needs);
+    needs.sides = needs.inputs = 1;
+    memset(call, 0, sizeof *call);
+    BN_TRY(bn_check_inputs(inputs, &needs, in, rows, &call->batch, where));
     if (rows > 0 && (!state || !ref_state))
         return BNFLOSS_E_NULL;
     BN_TRY(bn_check_work(work, work_bytes, (uint64_t)rows * sizeof(double)));
     memset(&spans, 0, sizeof spans);
-    bn_span_inputs(&spans, &c->batch);
+    bn_span_inputs(&spans, &call->batch);
     bn_span_states(&spans, state, rows, BN_READ);
     bn_span_states(&spans, ref_state, rows, BN_READ);
     bn_span_add(&spans, (const double *)work, rows, sizeof(double), BN_WRITE);
@@ -32,23 +32,23 @@ BN_NOINLINE static bnfloss_status bn_check_shifts(
             return BNFLOSS_E_STATE;
     }
     *where = -1;
-    c->state = state;
-    c->ref_state = ref_state;
-    c->sorted = (double *)work;
+    call->state = state;
+    call->ref_state = ref_state;
+    call->sorted = (double *)work;
     return BNFLOSS_OK;
 }
 
-BN_NOINLINE static bnfloss_status bn_do_shifts(
+BN_NOINLINE static bnfloss_status bn_do_drift(
     const bnfloss_inputs *inputs, int64_t rows, const bnfloss_row *state,
     const bnfloss_row *ref_state, void *work, uint64_t work_bytes,
     const bnfloss_shifts *to, bnfloss_shifts *r)
 {
     bnfloss_inputs in;
-    bn_shift_call c;
+    bn_drift_call call;
 
-    BN_TRY(bn_check_shifts(&c, inputs, rows, state, ref_state, work,
-                           work_bytes, to, &in, &r->where));
-    bn_shifts_measure(&c, r);
+    BN_TRY(bn_check_drift(&call, inputs, rows, state, ref_state, work,
+                          work_bytes, to, &in, &r->where));
+    bn_drift_measure(&call, r);
     return BNFLOSS_OK;
 }
 
@@ -63,12 +63,12 @@ bnfloss_status bnfloss_measure_shifts(
 
     if (!shifts)
         return BNFLOSS_E_NULL;
-    BN_TRY(bn_check_answer(shifts));
+    BN_TRY(bn_check_result_size(shifts));
     env = bn_env_enter();
     memset(&r, 0, sizeof r);
     r.where = -1;
-    status = bn_do_shifts(inputs, rows, state, ref_state, work, work_bytes,
-                          shifts, &r);
+    status = bn_do_drift(inputs, rows, state, ref_state, work, work_bytes,
+                         shifts, &r);
     bn_env_leave(env);
-    return bn_answer(shifts, status, &r, sizeof r);
+    return bn_write_result(shifts, status, &r, sizeof r);
 }

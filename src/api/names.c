@@ -92,8 +92,9 @@ static void bn_spec_defaults(bnfloss_spec *spec, uint32_t kind)
         return;
     spec->sft_norm = loss->sft_norm;
     for (int n = 1; n < BN_NUMBERS; n++)
-        if (bn_takes(loss, (bn_number)n, &value))
-            memcpy((char *)spec + bn_ranges[n].at, &value, sizeof value);
+        if (bn_accepts(loss, (bn_number)n, &value))
+            memcpy((char *)spec + bn_number_ranges[n].at, &value,
+                   sizeof value);
 }
 
 bnfloss_status bnfloss_spec_init(bnfloss_spec *spec, uint32_t struct_size,

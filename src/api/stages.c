@@ -25,8 +25,8 @@ static bnfloss_result bn_result_empty(void)
 
 /* Hands over what fits into the caller's struct, which has been checked; after
  * an error, where. Both begin with struct_size, reserved, where. */
-static bnfloss_status bn_answer(void *to, bnfloss_status status,
-                                const void *from, size_t known)
+static bnfloss_status bn_write_result(void *to, bnfloss_status status,
+                                      const void *from, size_t known)
 {
     const size_t start = 8, where = sizeof(int64_t);
     uint32_t size = 0;
@@ -44,7 +44,7 @@ static bnfloss_status bn_answer(void *to, bnfloss_status status,
 
 /* Every door in turn: the result is checked first, since errors are told in
  * it; `call` does the rest into r. */
-#define BN_DOOR(result, call)                                                 \
+#define BN_ENTRY(result, call)                                                \
     do {                                                                      \
         const bnfloss_status bad_ = bn_check_result(result);                  \
         bnfloss_status status_;                                               \
@@ -57,7 +57,7 @@ static bnfloss_status bn_answer(void *to, bnfloss_status status,
         r = bn_result_empty();                                                \
         status_ = (call);                                                     \
         bn_env_leave(env_);                                                   \
-        return bn_answer(result, status_, &r, sizeof r);                      \
+        return bn_write_result(result, status_, &r, sizeof r);                \
     } while (0)
 
 /* ---- Forward ------------------------------------------------------------ */
@@ -72,9 +72,11 @@ static void bn_count_rows(const bnfloss_row *state, int64_t from, int64_t to,
     }
 }
 
-static bnfloss_status bn_check_range(const bn_view *w, int64_t from, int64_t to)
+static bnfloss_status bn_check_range(const bn_layout *lay, int64_t from,
+                                     int64_t to)
 {
-    return from < 0 || to < from || to > w->rows ? BNFLOSS_E_SHAPE : BNFLOSS_OK;
+    return from < 0 || to < from || to > lay->rows ? BNFLOSS_E_SHAPE
+                                                   : BNFLOSS_OK;
 }
 
 static int bn_wants_entropy(const bnfloss_outputs *out)
@@ -83,39 +85,39 @@ static int bn_wants_entropy(const bnfloss_outputs *out)
 }
 
 typedef struct bn_forward_call {
-    bn_view view;
+    bn_layout layout;
     bnfloss_outputs out;
 } bn_forward_call;
 
 BN_NOINLINE static bnfloss_status bn_check_forward(
-    bn_forward_call *c, const bnfloss_layout *layout, const void *logits,
+    bn_forward_call *call, const bnfloss_layout *layout, const void *logits,
     const void *labels, int64_t from, int64_t to, const bnfloss_row *state,
     const bnfloss_outputs *outputs, const bnfloss_result *result,
     int64_t *where)
 {
-    const bn_view *w = &c->view;
+    const bn_layout *lay = &call->layout;
     bn_spans spans;
 
-    BN_TRY(bn_check_layout(layout, &c->view));
-    BN_TRY(bn_read_outputs(&c->out, outputs));
-    BN_TRY(bn_check_range(w, from, to));
-    if (w->vocab < w->vocab_total
-        && (bn_wants_entropy(&c->out) || c->out.logp || c->out.log_square
-            || c->out.argmax))
+    BN_TRY(bn_check_layout(layout, &call->layout));
+    BN_TRY(bn_read_outputs(&call->out, outputs));
+    BN_TRY(bn_check_range(lay, from, to));
+    if (lay->vocab < lay->vocab_total
+        && (bn_wants_entropy(&call->out) || call->out.logp
+            || call->out.log_square || call->out.argmax))
         return BNFLOSS_E_OPTION;
     if (from == to)
         return BNFLOSS_OK;
     if (!logits || !labels || !state)
         return BNFLOSS_E_NULL;
     memset(&spans, 0, sizeof spans);
-    bn_span_rows(&spans, logits, w->logits_type, from, to, w->logits_stride,
-                 w->vocab, BN_READ);
-    bn_span_labels(&spans, w, labels, from, to);
+    bn_span_rows(&spans, logits, lay->logits_type, from, to,
+                 lay->logits_stride, lay->vocab, BN_READ);
+    bn_span_labels(&spans, lay, labels, from, to);
     bn_span_states(&spans, state + from, to - from, BN_WRITE);
-    bn_span_row_outputs(&spans, &c->out, from, to);
+    bn_span_row_outputs(&spans, &call->out, from, to);
     bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
-    return bn_check_labels(w, labels, NULL, from, to, where);
+    return bn_check_labels(lay, labels, NULL, from, to, where);
 }
 
 BN_NOINLINE static bnfloss_status bn_do_forward(
@@ -124,20 +126,20 @@ BN_NOINLINE static bnfloss_status bn_do_forward(
     const bnfloss_outputs *outputs, const bnfloss_result *result,
     bnfloss_result *r)
 {
-    const bn_share rows = { from, to, 0 };
-    bn_forward_call c;
+    const bn_task_range rows = { from, to, 0 };
+    bn_forward_call call;
     bn_job job;
 
-    BN_TRY(bn_check_forward(&c, layout, logits, labels, from, to, state,
+    BN_TRY(bn_check_forward(&call, layout, logits, labels, from, to, state,
                             outputs, result, &r->where));
-    c.view.entropy |= bn_wants_entropy(&c.out);
-    c.view.squares |= c.out.log_square != NULL;
+    call.layout.entropy |= bn_wants_entropy(&call.out);
+    call.layout.squares |= call.out.log_square != NULL;
     memset(&job, 0, sizeof job);
-    job.sweep = bn_sweep_of(&c.view);
+    job.sweep = bn_sweep_of(&call.layout);
     job.logits = logits;
     job.labels = labels;
     job.state = state;
-    job.out = &c.out;
+    job.out = &call.out;
     bn_task_forward(&job, rows);
     bn_count_rows(state, from, to, r);
     return BNFLOSS_OK;
@@ -148,8 +150,8 @@ bnfloss_status bnfloss_forward(
     int64_t row_begin, int64_t row_end, bnfloss_row *state,
     const bnfloss_outputs *outputs, bnfloss_result *result)
 {
-    BN_DOOR(result, bn_do_forward(layout, logits, labels, row_begin, row_end,
-                                  state, outputs, result, &r));
+    BN_ENTRY(result, bn_do_forward(layout, logits, labels, row_begin, row_end,
+                                   state, outputs, result, &r));
 }
 
 /* ---- States ------------------------------------------------------------- */
@@ -195,7 +197,7 @@ BN_NOINLINE static bnfloss_status bn_do_merge(
         if (into[i].flags & BNFLOSS_ROW_IGNORED)
             continue;
         bn_row_merge(into + i, from + i);
-        bn_row_settle(into + i);
+        bn_row_canonicalize(into + i);
     }
     bn_count_rows(into, 0, rows, r);
     return BNFLOSS_OK;
@@ -205,17 +207,17 @@ bnfloss_status bnfloss_row_merge(int64_t rows, bnfloss_row *into,
                                  const bnfloss_row *from,
                                  bnfloss_result *result)
 {
-    BN_DOOR(result, bn_do_merge(rows, into, from, result, &r));
+    BN_ENTRY(result, bn_do_merge(rows, into, from, result, &r));
 }
 
 /* Whether a row's state has its label, and the sums that are wanted (row
  * flags). */
-static bnfloss_status bn_check_state(const bnfloss_row *x, uint32_t wanted)
+static bnfloss_status bn_check_state(const bnfloss_row *row, uint32_t wanted)
 {
     wanted |= BNFLOSS_ROW_LABEL;
-    if (x->flags & (BNFLOSS_ROW_IGNORED | BNFLOSS_ROW_NAN))
+    if (row->flags & (BNFLOSS_ROW_IGNORED | BNFLOSS_ROW_NAN))
         return BNFLOSS_OK;
-    return (x->flags & wanted) == wanted ? BNFLOSS_OK : BNFLOSS_E_STATE;
+    return (row->flags & wanted) == wanted ? BNFLOSS_OK : BNFLOSS_E_STATE;
 }
 
 static bnfloss_status bn_check_row_outputs(
@@ -266,40 +268,42 @@ bnfloss_status bnfloss_row_outputs(int64_t rows, const bnfloss_row *state,
                                    const bnfloss_outputs *outputs,
                                    bnfloss_result *result)
 {
-    BN_DOOR(result, bn_do_row_outputs(rows, state, outputs, result, &r));
+    BN_ENTRY(result, bn_do_row_outputs(rows, state, outputs, result, &r));
 }
 
 /* ---- Backward ----------------------------------------------------------- */
 
 BN_NOINLINE static bnfloss_status bn_check_backward(
-    bn_view *w, const bnfloss_layout *layout, const void *logits,
+    bn_layout *lay, const bnfloss_layout *layout, const void *logits,
     const void *labels, int64_t from, int64_t to, const bnfloss_row *state,
     const float *dlogp, const void *grad, const bnfloss_result *result,
     int64_t *where)
 {
     bn_spans spans;
 
-    BN_TRY(bn_check_layout(layout, w));
-    BN_TRY(bn_check_range(w, from, to));
+    BN_TRY(bn_check_layout(layout, lay));
+    BN_TRY(bn_check_range(lay, from, to));
     if (from == to)
         return BNFLOSS_OK;
     if (!logits || !labels || !state || !dlogp || !grad)
         return BNFLOSS_E_NULL;
     memset(&spans, 0, sizeof spans);
-    BN_TRY(bn_check_grad(&spans, w, logits, grad, from, to));
-    bn_span_labels(&spans, w, labels, from, to);
+    BN_TRY(bn_check_grad(&spans, lay, logits, grad, from, to));
+    bn_span_labels(&spans, lay, labels, from, to);
     bn_span_states(&spans, state + from, to - from, BN_READ);
     bn_span_add(&spans, dlogp + from, to - from, 4, BN_READ);
     bn_span_result(&spans, result);
     BN_TRY(bn_spans_check(&spans));
-    BN_TRY(bn_check_labels(w, labels, NULL, from, to, where));
+    BN_TRY(bn_check_labels(lay, labels, NULL, from, to, where));
     for (int64_t i = from; i < to; i++) {
-        const int64_t y = bn_label(w, labels, i);
-        const bnfloss_row *x = state + i;
+        const int64_t y = bn_label(lay, labels, i);
+        const bnfloss_row *row = state + i;
 
-        if (bn_check_state(x, 0) != BNFLOSS_OK
-            || (y < 0 ? !(x->flags & BNFLOSS_ROW_IGNORED) : x->label_id != y)
-            || x->label_smoothing != w->smoothing || x->z_loss != w->z_loss) {
+        if (bn_check_state(row, 0) != BNFLOSS_OK
+            || (y < 0 ? !(row->flags & BNFLOSS_ROW_IGNORED)
+                      : row->label_id != y)
+            || row->label_smoothing != lay->smoothing
+            || row->z_loss != lay->z_loss) {
             *where = i;
             return BNFLOSS_E_STATE;
         }
@@ -312,14 +316,14 @@ BN_NOINLINE static bnfloss_status bn_do_backward(
     int64_t from, int64_t to, const bnfloss_row *state, const float *dlogp,
     void *grad, const bnfloss_result *result, bnfloss_result *r)
 {
-    const bn_share rows = { from, to, 0 };
+    const bn_task_range rows = { from, to, 0 };
     bn_job job;
-    bn_view w;
+    bn_layout lay;
 
-    BN_TRY(bn_check_backward(&w, layout, logits, labels, from, to, state,
+    BN_TRY(bn_check_backward(&lay, layout, logits, labels, from, to, state,
                              dlogp, grad, result, &r->where));
     memset(&job, 0, sizeof job);
-    job.sweep = bn_sweep_of(&w);
+    job.sweep = bn_sweep_of(&lay);
     job.logits = logits;
     job.labels = labels;
     job.grad = grad;
@@ -335,6 +339,6 @@ bnfloss_status bnfloss_backward(
     int64_t row_begin, int64_t row_end, const bnfloss_row *state,
     const float *dlogp, void *grad, bnfloss_result *result)
 {
-    BN_DOOR(result, bn_do_backward(layout, logits, labels, row_begin, row_end,
-                                   state, dlogp, grad, result, &r));
+    BN_ENTRY(result, bn_do_backward(layout, logits, labels, row_begin, row_end,
+                                    state, dlogp, grad, result, &r));
 }
