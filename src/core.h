@@ -79,13 +79,4 @@ static int bn_same_text(const char *a, const char *b)
     return *a == *b;
 }
 
-/* A caller's layout, checked at the door and every default resolved. */
-typedef struct bn_layout {
-    uint32_t logits_type, grad_type, label_type;
-    int accumulate, entropy, mean, squares;
-    float scale, softcap, smoothing, z_loss;
-    int64_t rows, vocab, logits_stride, grad_stride, grad_cols;
-    int64_t vocab_begin, vocab_total;
-} bn_layout;
-
 #endif

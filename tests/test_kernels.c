@@ -950,7 +950,7 @@ static void prefetched_rows(void)
     static float e[1];
     bn_row_plan plan;
     bn_saved saved;
-    bn_layout lay;
+    bnfloss_layout lay;
 
     memset(&plan, 0, sizeof plan);
     memset(&saved, 0, sizeof saved);
@@ -970,7 +970,7 @@ static void prefetched_rows(void)
  * row for each of them; the bits are the same. */
 static void split_rows(void)
 {
-    bn_layout lay;
+    bnfloss_layout lay;
 
     memset(&lay, 0, sizeof lay);
     for (int chunks = 1; chunks <= 9; chunks++)

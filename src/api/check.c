@@ -82,70 +82,54 @@ static bnfloss_status bn_check_result(const bnfloss_result *result)
 /* ---- Layout ------------------------------------------------------------- */
 
 static bnfloss_status bn_check_layout(const bnfloss_layout *from,
-                                      bn_layout *lay)
+                                      bnfloss_layout *lay)
 {
-    bnfloss_layout given;
-
-    memset(&given, 0, sizeof given);
-    BN_TRY(bn_read_struct(&given, sizeof given, from));
-    if (given.reserved)
+    memset(lay, 0, sizeof *lay);
+    BN_TRY(bn_read_struct(lay, sizeof *lay, from));
+    if (lay->reserved)
         return BNFLOSS_E_STRUCT;
-    if (given.logits_type > BNFLOSS_F16 || given.grad_type > BNFLOSS_F16
-        || given.label_type > BNFLOSS_I64
-        || given.flags
+    if (lay->logits_type > BNFLOSS_F16 || lay->grad_type > BNFLOSS_F16
+        || lay->label_type > BNFLOSS_I64
+        || lay->flags
                & ~(uint32_t)(BNFLOSS_ACCUMULATE | BNFLOSS_ENTROPY
                              | BNFLOSS_MEAN | BNFLOSS_SQUARES))
         return BNFLOSS_E_ENUM;
-    if (!(given.logit_scale >= 0 && given.logit_scale <= 0x1p127f)
-        || !(given.softcap >= 0 && given.softcap <= BN_MAX_EXACT_X)
-        || !(given.label_smoothing >= 0 && given.label_smoothing <= 1)
-        || !(given.z_loss >= 0 && given.z_loss <= BN_MAX_F32))
+    if (!(lay->logit_scale >= 0 && lay->logit_scale <= 0x1p127f)
+        || !(lay->softcap >= 0 && lay->softcap <= BN_MAX_EXACT_X)
+        || !(lay->label_smoothing >= 0 && lay->label_smoothing <= 1)
+        || !(lay->z_loss >= 0 && lay->z_loss <= BN_MAX_F32))
         return BNFLOSS_E_VALUE;
-    if (given.softcap > 0
-        && !(bn_tanh_scale(given.logit_scale, given.softcap) >= 0x1p-126f
-             && bn_tanh_scale(given.logit_scale, given.softcap) <= BN_MAX_F32))
+    if (lay->softcap > 0
+        && !(bn_tanh_scale(lay->logit_scale, lay->softcap) >= 0x1p-126f
+             && bn_tanh_scale(lay->logit_scale, lay->softcap) <= BN_MAX_F32))
         return BNFLOSS_E_VALUE;
-    if (given.rows < 0 || given.rows > BN_MAX_ROWS
-        || given.vocab < (given.rows > 0) || given.vocab > BN_MAX_VOCAB
-        || given.vocab_begin < 0 || given.vocab_begin > BN_MAX_VOCAB)
+    if (lay->rows < 0 || lay->rows > BN_MAX_ROWS
+        || lay->vocab < (lay->rows > 0) || lay->vocab > BN_MAX_VOCAB
+        || lay->vocab_begin < 0 || lay->vocab_begin > BN_MAX_VOCAB)
         return BNFLOSS_E_SHAPE;
-    if (given.logits_stride == 0)
-        given.logits_stride = given.vocab;
-    if (given.grad_stride == 0)
-        given.grad_stride = given.logits_stride;
-    if (given.grad_cols == 0)
-        given.grad_cols = given.vocab;
-    if (given.vocab_total == 0)
-        given.vocab_total = given.vocab_begin + given.vocab;
-    if (given.logits_stride < given.vocab || given.grad_stride < given.vocab
-        || given.grad_cols < given.vocab || given.grad_cols > given.grad_stride
-        || given.vocab_total < given.vocab_begin + given.vocab
-        || given.vocab_total > BN_MAX_VOCAB)
+    if (lay->logit_scale == 0)
+        lay->logit_scale = 1;
+    if (lay->label_smoothing > 0)
+        lay->flags |= BNFLOSS_MEAN;
+    if (lay->logits_stride == 0)
+        lay->logits_stride = lay->vocab;
+    if (lay->grad_stride == 0)
+        lay->grad_stride = lay->logits_stride;
+    if (lay->grad_cols == 0)
+        lay->grad_cols = lay->vocab;
+    if (lay->vocab_total == 0)
+        lay->vocab_total = lay->vocab_begin + lay->vocab;
+    if (lay->logits_stride < lay->vocab || lay->grad_stride < lay->vocab
+        || lay->grad_cols < lay->vocab || lay->grad_cols > lay->grad_stride
+        || lay->vocab_total < lay->vocab_begin + lay->vocab
+        || lay->vocab_total > BN_MAX_VOCAB)
         return BNFLOSS_E_SHAPE;
-    if (given.rows > 0
-        && (given.logits_stride > BN_MAX_ELEMENTS / given.rows
-            || given.grad_stride > BN_MAX_ELEMENTS / given.rows))
+    if (lay->rows > 0
+        && (lay->logits_stride > BN_MAX_ELEMENTS / lay->rows
+            || lay->grad_stride > BN_MAX_ELEMENTS / lay->rows))
         return BNFLOSS_E_SHAPE;
-    if (given.flags & BNFLOSS_ACCUMULATE && given.grad_cols > given.vocab)
+    if (lay->flags & BNFLOSS_ACCUMULATE && lay->grad_cols > lay->vocab)
         return BNFLOSS_E_OPTION;
-    lay->logits_type = given.logits_type;
-    lay->grad_type = given.grad_type;
-    lay->label_type = given.label_type;
-    lay->accumulate = (given.flags & BNFLOSS_ACCUMULATE) != 0;
-    lay->entropy = (given.flags & BNFLOSS_ENTROPY) != 0;
-    lay->mean = (given.flags & BNFLOSS_MEAN) != 0 || given.label_smoothing > 0;
-    lay->squares = (given.flags & BNFLOSS_SQUARES) != 0;
-    lay->scale = given.logit_scale > 0 ? given.logit_scale : 1;
-    lay->softcap = given.softcap;
-    lay->smoothing = given.label_smoothing;
-    lay->z_loss = given.z_loss;
-    lay->rows = given.rows;
-    lay->vocab = given.vocab;
-    lay->logits_stride = given.logits_stride;
-    lay->grad_stride = given.grad_stride;
-    lay->grad_cols = given.grad_cols;
-    lay->vocab_begin = given.vocab_begin;
-    lay->vocab_total = given.vocab_total;
     return BNFLOSS_OK;
 }
 
@@ -155,7 +139,7 @@ static int bn_is_skipped(int64_t label, const float *weight, int64_t i)
     return label < 0 || (weight && weight[i] == 0);
 }
 
-static bnfloss_status bn_check_labels(const bn_layout *lay, const void *labels,
+static bnfloss_status bn_check_labels(const bnfloss_layout *lay, const void *labels,
                                       const float *weight, int64_t from,
                                       int64_t to, int64_t *where)
 {
@@ -244,7 +228,7 @@ static void bn_span_rows(bn_spans *spans, const void *p, uint32_t type,
                     written);
 }
 
-static void bn_span_labels(bn_spans *spans, const bn_layout *lay,
+static void bn_span_labels(bn_spans *spans, const bnfloss_layout *lay,
                            const void *labels, int64_t from, int64_t to)
 {
     const size_t size = lay->label_type == BNFLOSS_I64 ? 8 : 4;
@@ -255,13 +239,14 @@ static void bn_span_labels(bn_spans *spans, const bn_layout *lay,
 }
 
 /* Logits and gradient, in place or apart. */
-static bnfloss_status bn_check_grad(bn_spans *spans, const bn_layout *lay,
+static bnfloss_status bn_check_grad(bn_spans *spans, const bnfloss_layout *lay,
                                     const void *logits, const void *grad,
                                     int64_t from, int64_t to)
 {
     if (grad && grad == logits) {
         if (lay->logits_type != lay->grad_type
-            || lay->logits_stride != lay->grad_stride || lay->accumulate)
+            || lay->logits_stride != lay->grad_stride
+            || lay->flags & BNFLOSS_ACCUMULATE)
             return BNFLOSS_E_OVERLAP;
         bn_span_rows(spans, grad, lay->grad_type, from, to, lay->grad_stride,
                      lay->grad_cols, BN_WRITE);

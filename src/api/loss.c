@@ -9,7 +9,7 @@ static uint64_t bn_work_part(int64_t n, size_t size)
 }
 
 /* w NULL: the loss stage alone. */
-static uint64_t bn_work_bytes(const bn_layout *lay, const bnfloss_spec *spec,
+static uint64_t bn_work_bytes(const bnfloss_layout *lay, const bnfloss_spec *spec,
                               int64_t rows, int64_t sequences)
 {
     uint64_t bytes = 16 + bn_work_part(rows, sizeof(bn_term));
@@ -63,7 +63,7 @@ BN_NOINLINE static bnfloss_status bn_do_workspace(
 {
     bnfloss_spec p;
     bn_needs needs;
-    bn_layout lay;
+    bnfloss_layout lay;
 
     if (!bytes)
         return BNFLOSS_E_NULL;
@@ -343,7 +343,7 @@ bnfloss_status bnfloss_loss(
 
 typedef struct bn_run_call {
     bn_loss_call loss;
-    bn_layout layout;
+    bnfloss_layout layout;
     int scratch_rows;
 } bn_run_call;
 
@@ -352,7 +352,7 @@ typedef struct bn_run_call {
 static int bn_scratch_rows(const bn_run_call *call, const void *logits,
                            const void *grad, uint64_t room, int32_t threads)
 {
-    const bn_layout *lay = &call->layout;
+    const bnfloss_layout *lay = &call->layout;
     const uint64_t rows = room / BNFLOSS_SCRATCH(lay->vocab);
     const bn_sweep sweep = bn_sweep_of(lay);
     int team;
@@ -370,12 +370,13 @@ static bnfloss_status bn_check_run_options(const bn_run_call *call,
                                            const void *grad, int32_t threads)
 {
     const int deferred = (call->loss.spec.flags & BNFLOSS_DEFER_SCALE) != 0;
-    const bn_layout *lay = &call->layout;
+    const bnfloss_layout *lay = &call->layout;
 
     if (threads < 0)
         return BNFLOSS_E_VALUE;
     if (lay->vocab < lay->vocab_total || call->loss.in.log_square
-        || (deferred ? lay->accumulate : call->loss.out.row_scale != NULL))
+        || (deferred ? lay->flags & BNFLOSS_ACCUMULATE
+                        : call->loss.out.row_scale != NULL))
         return BNFLOSS_E_OPTION;
     if (deferred && grad && lay->rows > 0 && !call->loss.out.row_scale)
         return BNFLOSS_E_NULL;
@@ -390,7 +391,7 @@ BN_NOINLINE static bnfloss_status bn_check_run(
     int64_t *where)
 {
     bn_batch *batch = &call->loss.batch;
-    const bn_layout *lay = &call->layout;
+    const bnfloss_layout *lay = &call->layout;
     const float *weight;
     bn_spans spans;
     uint64_t bytes;
@@ -399,16 +400,16 @@ BN_NOINLINE static bnfloss_status bn_check_run(
     BN_TRY(
         bn_check_call(&call->loss, spec, inputs, lay->rows, outputs, where));
     BN_TRY(
-        bn_check_row_options(&call->loss.needs, lay->smoothing, lay->z_loss));
+        bn_check_row_options(&call->loss.needs, lay->label_smoothing, lay->z_loss));
     BN_TRY(bn_check_run_options(call, grad, threads));
     if (lay->rows > 0 && (!logits || !labels))
         return BNFLOSS_E_NULL;
     bytes = bn_work_bytes(lay, batch->spec, lay->rows, batch->S);
     BN_TRY(bn_check_work(work, work_bytes, bytes));
-    call->layout.entropy |= call->loss.needs.rest
-                            || bn_wants_entropy(&call->loss.out);
-    call->layout.squares |= call->loss.needs.squares
-                            || call->loss.out.log_square;
+    if (call->loss.needs.rest || bn_wants_entropy(&call->loss.out))
+        call->layout.flags |= BNFLOSS_ENTROPY;
+    if (call->loss.needs.squares || call->loss.out.log_square)
+        call->layout.flags |= BNFLOSS_SQUARES;
     call->scratch_rows = bn_scratch_rows(call, logits, grad,
                                          work_bytes - bytes, threads);
     bytes += (uint64_t)call->scratch_rows * BNFLOSS_SCRATCH(lay->vocab);

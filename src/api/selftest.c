@@ -36,7 +36,7 @@ static int64_t bn_self_random(bn_self *test, int64_t n)
 }
 
 /* Row number i: ordinary logits, and now and then some that are not. */
-static void bn_self_logits(bn_self *test, int64_t i, const bn_layout *lay,
+static void bn_self_logits(bn_self *test, int64_t i, const bnfloss_layout *lay,
                            float *z)
 {
     static const float odd[] = { 88, -104, 1e-40f, -1e30f, 3e4f, 0 };
@@ -55,9 +55,9 @@ static void bn_self_logits(bn_self *test, int64_t i, const bn_layout *lay,
 }
 
 /* Row i's layout: narrow or wide, every type, every option. */
-static bn_layout bn_self_view(int64_t i)
+static bnfloss_layout bn_self_view(int64_t i)
 {
-    bn_layout lay;
+    bnfloss_layout lay;
 
     memset(&lay, 0, sizeof lay);
     lay.logits_type = lay.grad_type = (uint32_t)(i % 3);
@@ -66,17 +66,20 @@ static bn_layout bn_self_view(int64_t i)
         lay.grad_cols = i % 23 == 22
                             ? BN_BLOCK + i
                             : 1 + i * 37 % (i % 4 ? 64 : BN_SELF_VOCAB);
-    lay.scale = i % 4 == 1 ? 0.75f : 1;
+    lay.logit_scale = i % 4 == 1 ? 0.75f : 1;
     lay.softcap = i % 4 == 2 ? 30 : 0;
-    lay.smoothing = i % 4 == 3 ? 0.125f : 0;
+    lay.label_smoothing = i % 4 == 3 ? 0.125f : 0;
     lay.z_loss = i % 8 == 3 ? 0.0625f : 0;
-    lay.mean = lay.smoothing > 0;
-    lay.entropy = i / 4 % 2 == 0;
-    lay.squares = i % 5 == 0;
+    if (lay.label_smoothing > 0)
+        lay.flags |= BNFLOSS_MEAN;
+    if (i / 4 % 2 == 0)
+        lay.flags |= BNFLOSS_ENTROPY;
+    if (i % 5 == 0)
+        lay.flags |= BNFLOSS_SQUARES;
     return lay;
 }
 
-static void bn_self_add_gradients(bn_self *test, const bn_layout *lay,
+static void bn_self_add_gradients(bn_self *test, const bnfloss_layout *lay,
                                   const float *grad)
 {
     for (int64_t j = 0; j < lay->vocab; j++)
@@ -99,7 +102,7 @@ static void bn_self_add_row(bn_self *test, const bnfloss_row *row)
  * one that is narrow waits for the next, as the wide ones of a batch do. */
 static void bn_self_saved(bn_self *test, int64_t i, const bn_sweep *sweep)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
     const int64_t label = bn_self_random(test, lay->vocab);
     bnfloss_row row;
     bn_saved saved;
@@ -132,7 +135,7 @@ static void bn_self_saved(bn_self *test, int64_t i, const bn_sweep *sweep)
 
 static void bn_self_row(bn_self *test, int64_t i, const bn_kernels *kernels)
 {
-    const bn_layout lay = bn_self_view(i);
+    const bnfloss_layout lay = bn_self_view(i);
     const bn_sweep sweep = bn_sweep_with(&lay, kernels);
     float *grad = lay.vocab > BN_SELF_VOCAB ? test->z : test->next;
     bnfloss_row row;

@@ -72,7 +72,7 @@ static void bn_count_rows(const bnfloss_row *state, int64_t from, int64_t to,
     }
 }
 
-static bnfloss_status bn_check_range(const bn_layout *lay, int64_t from,
+static bnfloss_status bn_check_range(const bnfloss_layout *lay, int64_t from,
                                      int64_t to)
 {
     return from < 0 || to < from || to > lay->rows ? BNFLOSS_E_SHAPE
@@ -85,7 +85,7 @@ static int bn_wants_entropy(const bnfloss_outputs *out)
 }
 
 typedef struct bn_forward_call {
-    bn_layout layout;
+    bnfloss_layout layout;
     bnfloss_outputs out;
 } bn_forward_call;
 
@@ -95,7 +95,7 @@ BN_NOINLINE static bnfloss_status bn_check_forward(
     const bnfloss_outputs *outputs, const bnfloss_result *result,
     int64_t *where)
 {
-    const bn_layout *lay = &call->layout;
+    const bnfloss_layout *lay = &call->layout;
     bn_spans spans;
 
     BN_TRY(bn_check_layout(layout, &call->layout));
@@ -132,8 +132,10 @@ BN_NOINLINE static bnfloss_status bn_do_forward(
 
     BN_TRY(bn_check_forward(&call, layout, logits, labels, from, to, state,
                             outputs, result, &r->where));
-    call.layout.entropy |= bn_wants_entropy(&call.out);
-    call.layout.squares |= call.out.log_square != NULL;
+    if (bn_wants_entropy(&call.out))
+        call.layout.flags |= BNFLOSS_ENTROPY;
+    if (call.out.log_square)
+        call.layout.flags |= BNFLOSS_SQUARES;
     memset(&job, 0, sizeof job);
     job.sweep = bn_sweep_of(&call.layout);
     job.logits = logits;
@@ -274,7 +276,7 @@ bnfloss_status bnfloss_row_outputs(int64_t rows, const bnfloss_row *state,
 /* ---- Backward ----------------------------------------------------------- */
 
 BN_NOINLINE static bnfloss_status bn_check_backward(
-    bn_layout *lay, const bnfloss_layout *layout, const void *logits,
+    bnfloss_layout *lay, const bnfloss_layout *layout, const void *logits,
     const void *labels, int64_t from, int64_t to, const bnfloss_row *state,
     const float *dlogp, const void *grad, const bnfloss_result *result,
     int64_t *where)
@@ -302,7 +304,7 @@ BN_NOINLINE static bnfloss_status bn_check_backward(
         if (bn_check_state(row, 0) != BNFLOSS_OK
             || (y < 0 ? !(row->flags & BNFLOSS_ROW_IGNORED)
                       : row->label_id != y)
-            || row->label_smoothing != lay->smoothing
+            || row->label_smoothing != lay->label_smoothing
             || row->z_loss != lay->z_loss) {
             *where = i;
             return BNFLOSS_E_STATE;
@@ -318,7 +320,7 @@ BN_NOINLINE static bnfloss_status bn_do_backward(
 {
     const bn_task_range rows = { from, to, 0 };
     bn_job job;
-    bn_layout lay;
+    bnfloss_layout lay;
 
     BN_TRY(bn_check_backward(&lay, layout, logits, labels, from, to, state,
                              dlogp, grad, result, &r->where));

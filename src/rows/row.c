@@ -1,6 +1,6 @@
 /* One row: its chunks, their fixed tree, its label. */
 
-static int64_t bn_label(const bn_layout *lay, const void *labels, int64_t i)
+static int64_t bn_label(const bnfloss_layout *lay, const void *labels, int64_t i)
 {
     return lay->label_type == BNFLOSS_I64 ? ((const int64_t *)labels)[i]
                                           : ((const int32_t *)labels)[i];
@@ -12,14 +12,14 @@ static float bn_tanh_scale(float scale, float softcap)
     return (float)((double)(scale > 0 ? scale : 1) / softcap);
 }
 
-static bn_map bn_map_of(const bn_layout *lay)
+static bn_map bn_map_of(const bnfloss_layout *lay)
 {
     bn_map map;
 
-    map.scale = lay->scale;
+    map.scale = lay->logit_scale;
     map.softcap = lay->softcap;
     map.limit = 0x1.ffffffp127;         /* rounds to an infinite float */
-    map.tanh_scale = lay->softcap > 0 ? bn_tanh_scale(lay->scale, lay->softcap)
+    map.tanh_scale = lay->softcap > 0 ? bn_tanh_scale(lay->logit_scale, lay->softcap)
                                       : 0;
     bn_table_for_sum(map.unit, 0);
     return map;
@@ -27,7 +27,7 @@ static bn_map bn_map_of(const bn_layout *lay)
 
 /* What a sweep needs to know besides the row: made once a call. */
 typedef struct bn_sweep {
-    const bn_layout *layout;
+    const bnfloss_layout *layout;
     bn_map map;
     bn_map doubled;             /* of 2 z', for the sum of squares */
     bn_forward_kernel *forward;
@@ -37,7 +37,7 @@ typedef struct bn_sweep {
     int general;
 } bn_sweep;
 
-static bn_sweep bn_sweep_with(const bn_layout *lay, const bn_kernels *kernels)
+static bn_sweep bn_sweep_with(const bnfloss_layout *lay, const bn_kernels *kernels)
 {
     bn_sweep sweep;
 
@@ -47,17 +47,20 @@ static bn_sweep bn_sweep_with(const bn_layout *lay, const bn_kernels *kernels)
     sweep.doubled.scale *= 2;
     sweep.doubled.softcap *= 2;
     sweep.doubled.limit *= 2;
-    sweep.general = !bn_map_is_plain(&sweep.map) || lay->smoothing > 0;
-    sweep.forward = kernels->forward[sweep.general || lay->mean ? BN_GENERAL
-                                     : lay->entropy             ? BN_DOT
-                                                                : BN_PLAIN];
+    sweep.general = !bn_map_is_plain(&sweep.map) || lay->label_smoothing > 0;
+    if (sweep.general || lay->flags & BNFLOSS_MEAN)
+        sweep.forward = kernels->forward[BN_GENERAL];
+    else if (lay->flags & BNFLOSS_ENTROPY)
+        sweep.forward = kernels->forward[BN_DOT];
+    else
+        sweep.forward = kernels->forward[BN_PLAIN];
     sweep.forward_doubled = kernels->forward[BN_GENERAL];
     sweep.backward = kernels->backward;
     sweep.scale_saved = kernels->scale_saved;
     return sweep;
 }
 
-static bn_sweep bn_sweep_of(const bn_layout *lay)
+static bn_sweep bn_sweep_of(const bnfloss_layout *lay)
 {
     return bn_sweep_with(lay, bn_kernels_get());
 }
@@ -74,13 +77,13 @@ static void *bn_at_mut(uint32_t type, void *p, int64_t i)
 
 /* ---- Forward ------------------------------------------------------------ */
 
-static void bn_row_init(bnfloss_row *row, const bn_layout *lay, int64_t label)
+static void bn_row_init(bnfloss_row *row, const bnfloss_layout *lay, int64_t label)
 {
     memset(row, 0, sizeof *row);
     row->label_id = label;
     row->leader_id = -1;
     row->leader = -BN_INF;
-    row->label_smoothing = lay->smoothing;
+    row->label_smoothing = lay->label_smoothing;
     row->z_loss = lay->z_loss;
     if (label < 0)
         row->flags = BNFLOSS_ROW_IGNORED;
@@ -114,7 +117,7 @@ static void bn_row_chunk(const bn_sweep *sweep, const void *logits,
                          int64_t label, int64_t c, bnfloss_row *row,
                          bn_save *save, bn_scaling *scaling)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
     const int64_t n = bn_chunk_size(lay->vocab, c);
     const int64_t at = label - lay->vocab_begin - c;
     const int here = at >= 0 && at < n;
@@ -134,15 +137,15 @@ static void bn_row_chunk(const bn_sweep *sweep, const void *logits,
     sweep->forward(&chunk, &sweep->map, row);
     if (row->leader_id >= 0)
         row->leader_id += lay->vocab_begin + c;
-    if (lay->entropy)
+    if (lay->flags & BNFLOSS_ENTROPY)
         row->flags |= BNFLOSS_ROW_ENTROPY;
     else
         row->dot = 0;
-    if (lay->mean)
+    if (lay->flags & BNFLOSS_MEAN)
         row->flags |= BNFLOSS_ROW_MEAN;
     else
         row->shift = row->finite = 0;
-    if (lay->squares)
+    if (lay->flags & BNFLOSS_SQUARES)
         bn_chunk_squares(sweep, &chunk, row);
     if (here) {
         row->flags |= BNFLOSS_ROW_LABEL;
@@ -233,13 +236,13 @@ enum { BN_NONTEMPORAL_BYTES = 1 << 25 };
 /* Whether gradients are to be stored past the caches, which saves reading
  * their lines first: out of place, and more of them than a cache will keep
  * for who comes next. */
-static int bn_is_nontemporal(const bn_layout *lay, const void *logits,
+static int bn_is_nontemporal(const bnfloss_layout *lay, const void *logits,
                              const void *grad)
 {
     const int64_t many = BN_NONTEMPORAL_BYTES / 4;
 
-    return grad != logits && lay->rows * lay->vocab > many && !lay->accumulate
-           && lay->grad_type == BNFLOSS_F32;
+    return grad != logits && lay->rows * lay->vocab > many
+           && !(lay->flags & BNFLOSS_ACCUMULATE) && lay->grad_type == BNFLOSS_F32;
 }
 
 /* Exponentials of a row's first columns, kept where its gradient will be, or
@@ -260,15 +263,16 @@ typedef struct bn_saved {
  * would only be written once more. */
 static int bn_can_save(const bn_sweep *sweep)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
 
     return lay->vocab <= BN_SAVED_CHUNKS * BNFLOSS_CHUNK && !sweep->general
-           && !lay->mean && !lay->squares && !lay->accumulate;
+           && !(lay->flags
+                & (BNFLOSS_MEAN | BNFLOSS_SQUARES | BNFLOSS_ACCUMULATE));
 }
 
 /* Whether there is room for them where the gradients will be, which are
  * floats. Out of place row and gradient have to share a cache. */
-static int bn_can_save_in_grad(const bn_layout *lay, const void *logits,
+static int bn_can_save_in_grad(const bnfloss_layout *lay, const void *logits,
                                const void *grad)
 {
     return lay->grad_type == BNFLOSS_F32
@@ -278,14 +282,14 @@ static int bn_can_save_in_grad(const bn_layout *lay, const void *logits,
 }
 
 /* Floats of a scratch row: whole cache lines, and one between two threads. */
-static int64_t bn_scratch_row(const bn_layout *lay)
+static int64_t bn_scratch_row(const bnfloss_layout *lay)
 {
     return (lay->vocab + 15) / 16 * 16 + 16;
 }
 
 /* ---- Backward ----------------------------------------------------------- */
 
-static void bn_fill(const bn_layout *lay, void *grad, int64_t n, float x)
+static void bn_fill(const bnfloss_layout *lay, void *grad, int64_t n, float x)
 {
     if (x == 0) {
         memset(grad, 0, (size_t)n * bn_type_size(lay->grad_type));
@@ -373,7 +377,7 @@ static void bn_row_plan_make(const bn_sweep *sweep, const bnfloss_row *row,
         bn_coefficients_plain(&plan->co, &plan->factor,
                               bn_origin(&sweep->map, base, (float)base));
     }
-    plan->co.accumulate = sweep->layout->accumulate;
+    plan->co.accumulate = (sweep->layout->flags & BNFLOSS_ACCUMULATE) != 0;
     plan->label = bn_label_gradient(row, d, masses.others, lse);
     plan->leader = share + uniform;
 }
@@ -390,7 +394,7 @@ static bn_single bn_single_read(const bn_sweep *sweep, const void *logits,
                                 const void *grad, int64_t at, int64_t from,
                                 int64_t to)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
     bn_single single = { -1, 1, 0 };
 
     if (at < from || at >= to)
@@ -398,7 +402,7 @@ static bn_single bn_single_read(const bn_sweep *sweep, const void *logits,
     single.at = at;
     single.slope = bn_map_slope(&sweep->map,
                                 bn_get(lay->logits_type, logits, at));
-    if (lay->accumulate)
+    if (lay->flags & BNFLOSS_ACCUMULATE)
         single.old = bn_get(lay->grad_type, grad, at);
     return single;
 }
@@ -406,7 +410,7 @@ static bn_single bn_single_read(const bn_sweep *sweep, const void *logits,
 static void bn_single_write(const bn_sweep *sweep, const bn_single *single,
                             double value, void *grad)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
     float g = (float)(value * single->slope);
 
     if (single->at < 0)
@@ -414,7 +418,7 @@ static void bn_single_write(const bn_sweep *sweep, const bn_single *single,
     if (g < 0x1p-126f && g > -0x1p-126f)
         g = 0;
     bn_put(lay->grad_type, grad, single->at,
-           lay->accumulate ? single->old + g : g);
+           lay->flags & BNFLOSS_ACCUMULATE ? single->old + g : g);
 }
 
 /* The label and the leader. */
@@ -446,7 +450,7 @@ static void bn_singles_write(const bn_sweep *sweep, const bn_singles *singles,
 enum { BN_L2_COLUMNS = 65536 };
 
 /* How the kept exponentials of chunk i become gradients. */
-static bn_scaling bn_scaling_of(const bn_layout *lay, const bn_row_plan *plan,
+static bn_scaling bn_scaling_of(const bnfloss_layout *lay, const bn_row_plan *plan,
                                 const bn_saved *saved, int64_t i)
 {
     const bn_factor *factor = &plan->factor;
@@ -522,13 +526,13 @@ static void bn_row_apply(const bn_sweep *sweep, const bn_row_plan *plan,
                          void *grad, int64_t from, int64_t to,
                          const bn_saved *saved)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
     const int64_t done = saved ? saved->columns : from;
     bn_singles singles;
     bn_chunk chunk;
 
     if (plan->filled) {
-        if (!lay->accumulate || plan->fill != 0)
+        if (!(lay->flags & BNFLOSS_ACCUMULATE) || plan->fill != 0)
             bn_fill(lay, bn_at_mut(lay->grad_type, grad, from), to - from,
                     plan->fill);
         return;
@@ -552,7 +556,7 @@ static void bn_row_apply(const bn_sweep *sweep, const bn_row_plan *plan,
 }
 
 /* The columns beyond the vocabulary that the caller wants to be 0. */
-static void bn_row_padding(const bn_layout *lay, void *grad)
+static void bn_row_padding(const bnfloss_layout *lay, void *grad)
 {
     if (lay->grad_cols > lay->vocab)
         bn_fill(lay, bn_at_mut(lay->grad_type, grad, lay->vocab),
@@ -562,7 +566,7 @@ static void bn_row_padding(const bn_layout *lay, void *grad)
 static void bn_row_backward(const bn_sweep *sweep, const bnfloss_row *row,
                             float dlogp, const void *logits, void *grad)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
     bn_row_plan plan;
 
     bn_row_plan_make(sweep, row, dlogp, &plan);
@@ -585,7 +589,7 @@ typedef struct bn_pending_row {
 /* Of wider rows a core's own cache holds less than one. */
 enum { BN_PENDING_MAX_COLUMNS = 262144 };
 
-static int bn_defers_rows(const bn_layout *lay)
+static int bn_defers_rows(const bnfloss_layout *lay)
 {
     return lay->vocab <= BN_PENDING_MAX_COLUMNS;
 }
@@ -649,7 +653,7 @@ static void bn_row_forward(const bn_sweep *sweep, const void *logits,
 /* What is left to do of a held row whose columns are done. */
 static void bn_pending_end(const bn_sweep *sweep, bn_pending_row *pending)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
     void *grad = pending->saved.grad;
     const bn_singles singles = bn_singles_read(sweep, &pending->state,
                                                pending->logits, grad, 0,
@@ -677,7 +681,7 @@ static void bn_row_defer(const bn_sweep *sweep, const bnfloss_row *row,
                          const bn_saved *saved, int defers,
                          bn_pending_row *pending)
 {
-    const bn_layout *lay = sweep->layout;
+    const bnfloss_layout *lay = sweep->layout;
 
     bn_row_plan_make(sweep, row, dlogp, &pending->plan);
     if (defers && !pending->plan.filled && saved->columns == lay->vocab) {

@@ -19,14 +19,14 @@ typedef struct bn_job {
 
 static const void *bn_logits_row(const bn_job *job, int64_t i)
 {
-    const bn_layout *lay = job->sweep.layout;
+    const bnfloss_layout *lay = job->sweep.layout;
 
     return bn_at(lay->logits_type, job->logits, i * lay->logits_stride);
 }
 
 static void *bn_grad_row(const bn_job *job, int64_t i)
 {
-    const bn_layout *lay = job->sweep.layout;
+    const bnfloss_layout *lay = job->sweep.layout;
 
     return bn_at_mut(lay->grad_type, job->grad, i * lay->grad_stride);
 }
@@ -190,7 +190,7 @@ typedef struct bn_split_row {
     bn_row_plan plan;
 } bn_split_row;
 
-static int64_t bn_chunks(const bn_layout *lay)
+static int64_t bn_chunks(const bnfloss_layout *lay)
 {
     return (lay->vocab + BNFLOSS_CHUNK - 1) / BNFLOSS_CHUNK;
 }
@@ -264,7 +264,7 @@ BN_NOINLINE static void bn_split_backward(const bn_job *job, int64_t i,
 
 /* Whether threads that share each row are done before those that each take
  * whole ones: there are fewer rows than threads, and chunks enough. */
-static int bn_rows_are_split(const bn_layout *lay, int threads)
+static int bn_rows_are_split(const bnfloss_layout *lay, int threads)
 {
     const int64_t chunks = bn_chunks(lay);
 
@@ -272,7 +272,7 @@ static int bn_rows_are_split(const bn_layout *lay, int threads)
            && lay->rows * ((chunks + threads - 1) / threads) < chunks;
 }
 
-static int64_t bn_max_tasks(const bn_layout *lay)
+static int64_t bn_max_tasks(const bnfloss_layout *lay)
 {
     return bn_chunks(lay) > lay->rows ? bn_chunks(lay) : lay->rows;
 }
@@ -287,7 +287,7 @@ static int bn_is_fused(const bnfloss_spec *spec)
 /* The first sweep: states and terms, and where the job is fused all of it. */
 static void bn_sweep_first(bn_job *job, int32_t threads, int fused)
 {
-    const bn_layout *lay = job->sweep.layout;
+    const bnfloss_layout *lay = job->sweep.layout;
     const int64_t N = lay->rows;
     const int cut = bn_thread_count(threads, bn_max_tasks(lay));
     bnfloss_row row;
@@ -314,7 +314,7 @@ static void bn_sweep_first(bn_job *job, int32_t threads, int fused)
 /* The second, where rows had to wait for each other. */
 static void bn_sweep_second(bn_job *job, int32_t threads)
 {
-    const bn_layout *lay = job->sweep.layout;
+    const bnfloss_layout *lay = job->sweep.layout;
     const int64_t N = lay->rows;
     const int cut = bn_thread_count(threads, bn_max_tasks(lay));
 
