@@ -2,54 +2,62 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Three floors. A line that needs the SIMD lanes belongs to kernels/, one
- * that needs the rows around it to rows/, one that needs only numbers to
- * losses/. No floor calls a floor above it; api/ lets the caller in.
+ * Four layers. A line that needs only numbers belongs to losses/, one that
+ * needs the lanes of a vector to kernels/, one that needs the rows around it to
+ * rows/, one that checks what a caller passes to api/. A layer calls itself and
+ * those above it in this list.
  */
 #include "../include/bnfloss.h"
 
 #include "precise.h"        /* opens: precise maths whatever the flags say */
-#include "core.h"           /* the types that the floors share */
-
-/* floor 1: log-probabilities in, loss and dlogp out */
+#include "core.h"           /* helpers of all layers */
 #include "math.c"           /* exp, expm1, log, log1p, tanh in double */
+#include "fenv.c"           /* the caller's floating-point environment */
+
+/* Losses: log-probabilities in, loss and dlogp out. */
 #include "losses/real.h"    /* the number type and its few functions */
-#include "losses/softmax.h" /* what one token's softmax has to say */
+#include "losses/softmax.h" /* what a loss needs of one token's softmax */
 #include "losses/sft.h"
 #include "losses/bnf.h"
-#include "losses/response.h" /* a whole response, and a loss's numbers */
-#include "losses/margin.h"  /* of a pair: what u is, */
-#include "losses/logistic.h" /* and losses of it */
-#include "losses/adadpo.h"
-#include "losses/piecewise.h"
-#include "losses/pair_loss.h" /* of a pair: chosen and rejected apart */
-#include "losses/sequence_loss.h"
+#include "losses/response.h"    /* a whole response, a loss's parameters */
+#include "losses/margin.h"  /* the margin u of a pair */
+#include "losses/logistic.h"    /* losses of a margin: logistic, */
+#include "losses/adadpo.h"  /* with a scale for each pair, */
+#include "losses/piecewise.h"   /* squares and hinges */
+#include "losses/pair_loss.h"   /* losses of a pair without a margin */
+#include "losses/sequence_loss.h"   /* losses of one response */
 #include "losses/table.h"   /* all of them, a line each */
-#include "losses/state.h"   /* what a row's forward pass has left */
+#include "losses/state.h"   /* reads the state of a row */
 #include "losses/batch.c"   /* tokens, sequences, normalisation */
 #include "losses/pairs.c"   /* pairs, sorted batches, single responses */
-#include "losses/metrics.c" /* the sum of it, and what else is worth knowing */
+#include "losses/metrics.c" /* the batch's loss and metrics */
 #include "losses/drift.c"   /* how far the policy has moved */
 
-/* floor 3, which floor 2 stands on: one row */
-#include "kernels/convert.c" /* one element of each type */
-#include "kernels/sums.c"   /* the scalar half of every kernel */
+/* Kernels: one chunk of a row. */
+#include "kernels/common.h" /* what all of them stand on */
+#include "kernels/x86.h"
+#if !defined(BNFLOSS_UNITS) /* else each is a unit of its own: kernels/unit.c */
 #include "kernels/scalar.c" /* the definition */
 #include "kernels/avx2.c"
 #include "kernels/avx512.c"
 #include "kernels/neon.c"
+#endif
 #include "kernels/cpu.c"    /* which of them to use */
+#include "kernels/gradient.c"   /* the coefficients of a row's gradient */
 
-/* floor 2: labels, strides, dtypes, chunks, threads */
-#include "fenv.c"
-#include "rows/row.c"
+/* Rows: labels, strides, types, chunks, threads. */
+#include "rows/sweep.h"     /* what a sweep needs to know */
+#include "rows/state.c"     /* the state of a row, merged from its chunks */
+#include "rows/forward.c"   /* the forward pass of a chunk */
+#include "rows/backward.c"  /* the backward pass of a row */
+#include "rows/pending.c"   /* exponentials saved, rows that wait */
 #include "rows/threads.c"
-#include "rows/sweep.c"
+#include "rows/sweep.c"     /* a batch through its rows */
 
-/* the door */
-#include "api/check.c"      /* everything that can be wrong with buffers, */
-#include "api/names.c"      /* of errors and losses, and their defaults */
-#include "api/check_loss.c"  /* and what with a loss and its inputs */
+/* API: every public function. */
+#include "api/check.c"      /* checks: structs, layout, buffers */
+#include "api/names.c"      /* names, status texts, defaults */
+#include "api/check_loss.c" /* checks: spec and inputs */
 #include "api/stages.c"     /* forward, merge, outputs, backward */
 #include "api/loss.c"       /* workspace, loss, run */
 #include "api/drift.c"

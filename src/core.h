@@ -1,4 +1,4 @@
-/* What the floors share: small helpers and the types that pass between them. */
+/* What all parts of the library share: small helpers. */
 #ifndef BNFLOSS_CORE_H
 #define BNFLOSS_CORE_H
 
@@ -23,6 +23,24 @@
 #define BN_PREFETCH(p, level) __builtin_prefetch(p, 0, 4 - (level))
 #else
 #define BN_PREFETCH(p, level) ((void)(p))
+#endif
+
+#if defined(__GNUC__)
+#define BN_ATOMIC_LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define BN_ATOMIC_STORE(p, x) __atomic_store_n(p, x, __ATOMIC_RELAXED)
+#else
+#define BN_ATOMIC_LOAD(p) (*(p))
+#define BN_ATOMIC_STORE(p, x) (*(p) = (x))
+#endif
+
+/* The linkage of the kernels' tables. They are translation units of their own
+ * in CMake's build (kernels/unit.c). */
+#if !defined(BNFLOSS_UNITS)
+#define BN_SHARED static
+#elif defined(__ELF__) || defined(__APPLE__)
+#define BN_SHARED __attribute__((visibility("hidden")))
+#else
+#define BN_SHARED
 #endif
 
 #define BN_MAX_F32 0x1.fffffep127f
@@ -72,7 +90,10 @@ BN_INLINE float bn_canonical_f32(double x)
     return x == x ? (float)x : BN_NAN_F32;
 }
 
-static int bn_same_text(const char *a, const char *b)
+BN_INLINE int64_t bn_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Returns whether two strings are equal. */
+BN_INLINE int bn_same_text(const char *a, const char *b)
 {
     while (*a && *a == *b)
         a++, b++;

@@ -722,13 +722,14 @@ static void saved_elsewhere(const char *isa, uint32_t type, int stream,
         c.label = -1;
         x.leader = y.leader = -BN_INF;
         save.exps = single;
+        save.relay = NULL;
         c.save = &save;
         kernels->forward[BN_PLAIN](&c, &map, &x);
         if (n % 2) {
             kernels->scale_saved(&before, BNFLOSS_F32, z);
         } else {
             save.exps = e;         /* over those that are finished on the way */
-            c.scaling = &before;
+            save.relay = &before;
             kernels->forward[BN_PLAIN](&c, &map, &y);
             CHECK(before.done == n && save.n == n,
                   "%s: %d of %d done, %d saved", isa, (int)before.done, n, (int)save.n);
@@ -831,7 +832,7 @@ static void saved_prefetches(const char *isa, uint32_t type, bn_chunk *c,
     static uintptr_t want[8192];
     const bn_kernels *kernels = bn_kernels_get();
     float *e = asked_memory.before;
-    bn_save saved = { save, 0, 0 };
+    bn_save saved = { save, 0, 0, NULL };
     bn_scaling before;
 
     memset(&before, 0, sizeof before);
@@ -841,7 +842,7 @@ static void saved_prefetches(const char *isa, uint32_t type, bn_chunk *c,
     before.n = ASKED_N;
     before.factor = 1;
     c->save = &saved;
-    c->scaling = &before;
+    saved.relay = &before;
     for (before.prefetch = 0; before.prefetch < 2; before.prefetch++) {
         bnfloss_row x;
         int n = lines_of_streams(type, c->logits, ASKED_GROUPS, want);
@@ -867,7 +868,6 @@ static void saved_prefetches(const char *isa, uint32_t type, bn_chunk *c,
     }
     asked.level = type == BNFLOSS_F32 ? 1 : 2;
     c->save = NULL;
-    c->scaling = NULL;
 }
 
 static void prefetches(const char *isa, uint32_t type, int shift)

@@ -55,8 +55,8 @@ static void crooked_before(const bn_chunk *chunk, const bn_map *map,
                            bnfloss_row *x)
 {
     honest->forward[BN_DOT](chunk, map, x);
-    if (chunk->scaling && chunk->scaling->done)
-        crook(chunk->scaling, 0);
+    if (chunk->save && chunk->save->relay && chunk->save->relay->done)
+        crook(chunk->save->relay, 0);
 }
 
 /* And one of rows wider than a block, of this type. */
@@ -106,7 +106,7 @@ static void work_parts(void)
 
 int main(void)
 {
-    const bn_kernels *list[BN_MAX_ISAS + 1];
+    const bn_kernels *list[BN_ISAS + 1];
     const char *isa = "unset";
 
     work_parts();

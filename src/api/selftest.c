@@ -10,6 +10,7 @@ enum { BN_SELF_ROWS = 300, BN_SELF_VOCAB = 256, BN_SELF_LONG_ROW = 2400 };
 
 typedef struct bn_self {
     uint64_t hash, seed;
+    int64_t label;
     float z[BN_SELF_LONG_ROW];
     float next[BN_SELF_VOCAB];  /* the gradient, where not in place; and the
                                  * row that follows one held */
@@ -55,7 +56,7 @@ static void bn_self_logits(bn_self *test, int64_t i, const bnfloss_layout *lay,
 }
 
 /* Row i's layout: narrow or wide, every type, every option. */
-static bnfloss_layout bn_self_view(int64_t i)
+static bnfloss_layout bn_self_layout(int64_t i)
 {
     bnfloss_layout lay;
 
@@ -98,36 +99,45 @@ static void bn_self_add_row(bn_self *test, const bnfloss_row *row)
     bn_self_add(test, (uint64_t)row->leader_id);
 }
 
-/* A row in place, its exponentials kept there, or of 16 bits in a scratch row;
- * one that is narrow waits for the next, as the wide ones of a batch do. */
-static void bn_self_saved(bn_self *test, int64_t i, const bn_sweep *sweep)
+/* Reads a row whose exponentials are saved in `grad` or, of 16 bits, in a
+ * scratch row, and writes the gradients of the row that is pending, if any. */
+static void bn_self_read(bn_self *test, int64_t i, const bn_sweep *sweep,
+                         float *grad, bn_pending_row *pending)
 {
     const bnfloss_layout *lay = sweep->layout;
-    const int64_t label = bn_self_random(test, lay->vocab);
+    float *const scratch = test->z + BN_SELF_VOCAB;
+    bn_row_input input;
     bnfloss_row row;
     bn_saved saved;
+
+    bn_self_logits(test, i, lay, grad);
+    input.logits = grad;
+    input.label = test->label;
+    saved.nontemporal = 0;
+    saved.grad = grad;
+    saved.exps = lay->grad_type == BNFLOSS_F32 ? grad : scratch;
+    saved.columns = 0;
+    bn_row_forward(sweep, &input, &row, &saved,
+                   pending->logits ? pending : NULL);
+    if (pending->logits)
+        bn_pending_end(sweep, pending);
+    bn_row_defer(sweep, &row, -0.5f, grad, &saved, pending);
+}
+
+/* A row in place; one that is narrow waits for the next, as the wide ones of a
+ * batch do. */
+static void bn_self_saved(bn_self *test, int64_t i, bn_sweep *sweep)
+{
+    const bnfloss_layout *lay = sweep->layout;
     bn_pending_row pending;
-    float *const scratch = lay->grad_type == BNFLOSS_F32
-                               ? NULL
-                               : test->z + BN_SELF_VOCAB;
 
     pending.logits = NULL;
-    saved.nontemporal = 0;
-    bn_self_logits(test, i, lay, test->z);
-    saved.grad = test->z;
-    saved.exps = scratch ? scratch : test->z;
-    saved.columns = 0;
-    bn_row_forward(sweep, test->z, label, &row, &saved, NULL);
-    bn_row_defer(sweep, &row, -0.5f, test->z, &saved,
-                 lay->vocab <= BN_SELF_VOCAB, &pending);
+    test->label = bn_self_random(test, lay->vocab);
+    sweep->defers = lay->vocab <= BN_SELF_VOCAB;
+    bn_self_read(test, i, sweep, test->z, &pending);
     if (pending.logits) {
-        bn_self_logits(test, i, lay, test->next);
-        saved.grad = test->next;
-        saved.exps = scratch ? scratch : test->next;
-        saved.columns = 0;
-        bn_row_forward(sweep, test->next, label, &row, &saved, &pending);
-        bn_pending_end(sweep, &pending);
-        bn_row_defer(sweep, &row, -0.5f, test->next, &saved, 0, &pending);
+        sweep->defers = 0;
+        bn_self_read(test, i, sweep, test->next, &pending);
         bn_self_add_gradients(test, lay, test->next);
     }
     bn_self_add_gradients(test, lay, test->z);
@@ -135,14 +145,16 @@ static void bn_self_saved(bn_self *test, int64_t i, const bn_sweep *sweep)
 
 static void bn_self_row(bn_self *test, int64_t i, const bn_kernels *kernels)
 {
-    const bnfloss_layout lay = bn_self_view(i);
-    const bn_sweep sweep = bn_sweep_with(&lay, kernels);
+    const bnfloss_layout lay = bn_self_layout(i);
+    bn_sweep sweep = bn_sweep_with(&lay, kernels);
     float *grad = lay.vocab > BN_SELF_VOCAB ? test->z : test->next;
+    bn_row_input input;
     bnfloss_row row;
 
     bn_self_logits(test, i, &lay, test->z);
-    bn_row_forward(&sweep, test->z, bn_self_random(test, lay.vocab), &row,
-                   NULL, NULL);
+    input.logits = test->z;
+    input.label = bn_self_random(test, lay.vocab);
+    bn_row_forward(&sweep, &input, &row, NULL, NULL);
     bn_row_backward(&sweep, &row, -0.5f, test->z, grad);
     bn_self_add_row(test, &row);
     bn_self_add_gradients(test, &lay, grad);
@@ -214,7 +226,7 @@ static const bn_kernels *bn_self_wrong(const bn_kernels *const *list)
 
 bnfloss_status bnfloss_selftest(const char **isa)
 {
-    const bn_kernels *list[BN_MAX_ISAS + 1], *wrong;
+    const bn_kernels *list[BN_ISAS + 1], *wrong;
     const bn_env env = bn_env_enter();
 
     bn_kernels_here(list);

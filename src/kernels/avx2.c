@@ -1,8 +1,6 @@
-/* The AVX2 page, with FMA and F16C: two vectors of eight lanes. The words
- * mean what scalar.c says. */
-#if defined(__GNUC__) && defined(__x86_64__)
-#include <immintrin.h>
-#define BN_HAVE_AVX2
+/* The AVX2 kernels, with FMA and F16C: two vectors of eight lanes. scalar.c
+ * defines the operations. */
+#if defined(BN_HAVE_AVX2)
 
 #define BN_ISA avx2
 #define BN_KERNEL __attribute__((target("avx2,fma,f16c")))
@@ -57,16 +55,6 @@
 #define bn_u_min_unsigned(a, b) _mm256_min_epu16(a, b)
 #define bn_u_select_negative(k, a, b)                                         \
                             _mm256_blendv_epi8(b, a, _mm256_srai_epi16(k, 15))
-
-/* The intrinsic does not tell gcc before 12 that registers lose their upper
- * halves: it would go on using what it had in them. Those from 16 on lose
- * nothing. */
-BN_INLINE BN_KERNEL void bn_zero_upper(void)
-{
-    __asm__ volatile("vzeroupper" : : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
-                     "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                     "xmm12", "xmm13", "xmm14", "xmm15");
-}
 
 BN_INLINE BN_KERNEL __m128i bn_load_avx2(const uint16_t *p)
 {

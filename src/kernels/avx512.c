@@ -1,9 +1,7 @@
-/* The AVX-512 page: one vector of sixteen lanes. The words mean what scalar.c
- * says. The table stands twice in its vector, since the permutation looks at
- * four bits of the index. */
-#if defined(__GNUC__) && defined(__x86_64__)
-#include <immintrin.h>
-#define BN_HAVE_AVX512
+/* The AVX-512 kernels: one vector of sixteen lanes. scalar.c defines the
+ * operations. The exponential's table stands twice in its vector, since the
+ * permutation looks at four bits of the index. */
+#if defined(BN_HAVE_AVX512)
 
 #if !defined(__clang__)     /* gcc warns about its own header: its bug 105593 */
 #pragma GCC diagnostic push
@@ -123,9 +121,9 @@ BN_INLINE BN_KERNEL void bn_widen_add_avx512(double *p, __m512 x)
 
 #include "instantiate.h"
 
-/* The same where the CPU rounds to bf16 itself, denormals apart. */
-#if defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10
-#define BN_HAVE_AVX512BF16
+/* The same where the CPU rounds to bf16 itself: one instruction for eleven. It
+ * takes a denormal for 0, which no gradient of a whole group is. */
+#if defined(BN_HAVE_AVX512BF16)
 #undef BN_ISA
 #undef BN_KERNEL
 #undef bn_v_store2_bf16

@@ -91,11 +91,24 @@ BN_INLINE float bn_fma(float a, float b, float c)
 
 /* ---- An element of a buffer --------------------------------------------- */
 
+/* Returns the bytes of an element. */
 static size_t bn_type_size(uint32_t type)
 {
     return type == BNFLOSS_F32 ? 4 : 2;
 }
 
+/* Returns the address of element i. */
+static const void *bn_at(uint32_t type, const void *p, int64_t i)
+{
+    return (const char *)p + (size_t)i * bn_type_size(type);
+}
+
+static void *bn_at_mut(uint32_t type, void *p, int64_t i)
+{
+    return (char *)p + (size_t)i * bn_type_size(type);
+}
+
+/* Returns element i as a float. */
 static float bn_get(uint32_t type, const void *p, int64_t i)
 {
     switch (type) {
@@ -105,6 +118,7 @@ static float bn_get(uint32_t type, const void *p, int64_t i)
     }
 }
 
+/* Stores x, rounded to the type, as element i. */
 static void bn_put(uint32_t type, void *p, int64_t i, float x)
 {
     x = bn_canonical_f32(x);

@@ -1,7 +1,7 @@
-/* Which kernels to use: the widest that the CPU has, the system saves and
- * the build contains, or the one that was asked for by name. */
+/* Which kernels to use: the fastest that the build contains, the CPU has and the
+ * system saves the registers of, or those that the caller selected. */
 
-#if defined(BN_HAVE_AVX2)
+#if defined(BN_X86)
 #include <cpuid.h>
 
 /* What decides, gathered in one place so that tests can feed it. */
@@ -28,12 +28,10 @@ static int bn_cpu_has_avx512(const bn_cpu *cpu)
            && (cpu->xcr0 & 0xE6) == 0xE6;               /* and zmm, masks */
 }
 
-#if defined(BN_HAVE_AVX512BF16)
 static int bn_cpu_has_avx512bf16(const bn_cpu *cpu)
 {
     return bn_cpu_has_avx512(cpu) && (cpu->leaf7_1_eax & 1u << 5);
 }
-#endif
 
 static bn_cpu bn_cpu_here(void)
 {
@@ -49,49 +47,68 @@ static bn_cpu bn_cpu_here(void)
         __asm__ volatile("xgetbv" : "=a"(cpu.xcr0), "=d"(high) : "c"(0));
     return cpu;
 }
+
+#else
+typedef struct bn_cpu { uint32_t unused; } bn_cpu;
+
+static bn_cpu bn_cpu_here(void)
+{
+    const bn_cpu cpu = { 0 };
+
+    return cpu;
+}
 #endif
 
-/* The most pages of one architecture. */
-enum { BN_MAX_ISAS = 4 };
-
-/* The kernels that can run here, best first, NULL at the end. */
-static void bn_kernels_here(const bn_kernels *list[BN_MAX_ISAS + 1])
+static int bn_cpu_has_all(const bn_cpu *cpu)
 {
+    (void)cpu;
+    return 1;
+}
+
+/* The instruction sets of this build, the fastest first. This is the one list
+ * of them. */
+typedef struct bn_isa {
+    const bn_kernels *kernels;
+    int (*runs_on)(const bn_cpu *cpu);
+} bn_isa;
+
+static const bn_isa bn_isas[] = {
+#if defined(BN_HAVE_AVX512BF16)
+    { &bnfloss_kernels_avx512bf16, bn_cpu_has_avx512bf16 },
+#endif
+#if defined(BN_HAVE_AVX512)
+    { &bnfloss_kernels_avx512, bn_cpu_has_avx512 },
+#endif
+#if defined(BN_HAVE_AVX2)
+    { &bnfloss_kernels_avx2, bn_cpu_has_avx2 },
+#endif
+#if defined(BN_HAVE_NEON)
+    { &bnfloss_kernels_neon, bn_cpu_has_all },
+#endif
+    { &bnfloss_kernels_scalar, bn_cpu_has_all }
+};
+
+enum { BN_ISAS = sizeof bn_isas / sizeof *bn_isas };
+
+/* Lists the kernels that can run here, the fastest first, NULL at the end. */
+static void bn_kernels_here(const bn_kernels *list[BN_ISAS + 1])
+{
+    const bn_cpu cpu = bn_cpu_here();
     int n = 0;
 
-#if defined(BN_HAVE_AVX2)
-    const bn_cpu cpu = bn_cpu_here();
-
-#if defined(BN_HAVE_AVX512BF16)
-    if (bn_cpu_has_avx512bf16(&cpu))
-        list[n++] = &bn_kernels_avx512bf16;
-#endif
-    if (bn_cpu_has_avx512(&cpu))
-        list[n++] = &bn_kernels_avx512;
-    if (bn_cpu_has_avx2(&cpu))
-        list[n++] = &bn_kernels_avx2;
-#elif defined(BN_HAVE_NEON)
-    list[n++] = &bn_kernels_neon;
-#endif
-    list[n++] = &bn_kernels_scalar;
+    for (int i = 0; i < BN_ISAS; i++)
+        if (bn_isas[i].runs_on(&cpu))
+            list[n++] = bn_isas[i].kernels;
     list[n] = NULL;
 }
 
-/* The choice, process-wide; NULL until the first call. All threads compute
- * the same one, so a relaxed atomic is enough. */
+/* The kernels in use, for the whole process; NULL until the first call. All
+ * threads would choose the same, so a relaxed atomic is enough. */
 static const bn_kernels *bn_kernels_chosen;
-
-#if defined(__GNUC__)
-#define BN_ATOMIC_LOAD(p) __atomic_load_n(p, __ATOMIC_RELAXED)
-#define BN_ATOMIC_STORE(p, x) __atomic_store_n(p, x, __ATOMIC_RELAXED)
-#else
-#define BN_ATOMIC_LOAD(p) (*(p))
-#define BN_ATOMIC_STORE(p, x) (*(p) = (x))
-#endif
 
 static const bn_kernels *bn_kernels_get(void)
 {
-    const bn_kernels *list[BN_MAX_ISAS + 1];
+    const bn_kernels *list[BN_ISAS + 1];
     const bn_kernels *kernels = BN_ATOMIC_LOAD(&bn_kernels_chosen);
 
     if (kernels)
@@ -101,10 +118,10 @@ static const bn_kernels *bn_kernels_get(void)
     return list[0];
 }
 
-/* 0 if no kernels of that name can run here. */
+/* Selects kernels by name. Returns 0 if none of that name can run here. */
 static int bn_kernels_select(const char *name)
 {
-    const bn_kernels *list[BN_MAX_ISAS + 1];
+    const bn_kernels *list[BN_ISAS + 1];
 
     bn_kernels_here(list);
     for (int i = 0; list[i]; i++) {

@@ -1,30 +1,29 @@
-/* The exponential of the kernels, over an BN_ISA page's words.
+/* The exponential of the kernels, over the operations of an instruction set.
  *
  *     e^x = 2^(N/8) e^r,   N = round(8 x / ln 2),   |r| <= ln 2 / 16
  *     e^r = 1 + q,         q = r + C2 r^2 + C3 r^3
  *
- * 2^(N/8) comes from a table of eight entries and an integer addition to the
- * exponent field, both folded into eight words that sums.c prepares:
- * word j is the bits of factor * 2^(j/8) minus j << 20, so that adding
- * N << 20 leaves the exponent moved by N >> 3 and nothing else. The factor
- * costs nothing: for sums it puts all eight entries next to a float, and where
- * nothing needs the bits of another way to the gradient (general kernels) the
- * backward pass folds dlogp / Z into it.
+ * 2^(N/8) comes from a table of eight entries (exp_table.h) and an integer
+ * addition to the exponent field. Entry j is the bits of factor * 2^(j/8)
+ * minus j << 20, so that adding N << 20 moves the exponent by N >> 3 and does
+ * nothing else. The factor costs nothing: for sums it puts all eight entries
+ * next to a float. In the general kernels, where there is no second way to the
+ * gradient whose bits would have to agree, it is dlogp / Z.
  *
  * The reduction has one step: N * LN2_8, the float next to ln 2 / 8, is
  * subtracted in a fused operation whose result is a multiple of 2^-28 and below
- * 2^-4, hence exact. What LN2_8 itself lacks is 2.4e-10; the reference that
- * sums.c chooses counts in the same units, so what is left of it grows with
- * the distance from the reference alone: 0.05 u |x - c|, on a term that has
- * shrunk by e^-|x - c|. N may be off by one where |x| is large: up to 2^16 |r|
- * stays below 0.0441, which is ln 2 / 16 and a 50th. The caller moves larger
- * logits to an origin near the maximum first.
+ * 2^-4, hence exact. LN2_8 itself is 2.4e-10 off. The
+ * reference that sums.c chooses counts in the same units, so what is left of
+ * that grows with the distance from the reference alone: 0.05 u |x - c|, on a
+ * term that has shrunk by e^-|x - c|. N may be off by one where |x| is large.
+ * Up to 2^16, |r| stays below 0.0441, 2 % above ln 2 / 16. The caller moves
+ * larger logits to an origin near the maximum first.
  *
  * Constants by tests/recipes/exp_constants.py. Relative error, in u = 2^-24:
  * e^r 0.32, table 0.05 (its common factor is chosen so that all eight entries
  * lie next to a float), rounding 1, and the 0.05 |x - c| above.
  *
- * This file is included once per BN_ISA page. */
+ * This file is compiled once for each instruction set. */
 #ifndef BN_EXP_CONSTANTS
 #define BN_EXP_CONSTANTS
 #define BN_MAGIC 0x1.8p23f              /* rounds to integer; N in low bits */
@@ -34,7 +33,7 @@
 #define BN_C3 0x1.555d8ap-3f
 #endif
 
-/* The parts of e^x: 2^(N/8) times the table's factor, and q. */
+/* Returns 2^(N/8) times the table's factor, and in *q the q of e^x. */
 BN_INLINE BN_KERNEL bn_v BN_FN(exp_parts)(bn_v x, bn_v_table table, bn_v *q)
 {
     const bn_v t = bn_v_fma(x, bn_v_set1(BN_8_LN2), bn_v_set1(BN_MAGIC));
@@ -46,8 +45,8 @@ BN_INLINE BN_KERNEL bn_v BN_FN(exp_parts)(bn_v x, bn_v_table table, bn_v *q)
     return bn_v_pow2(table, t);
 }
 
-/* e^x times the table's factor. Outside the range for which the table was
- * made, any bits: the caller masks them. NaN gives NaN. */
+/* Returns e^x times the table's factor. Outside the range for which the table
+ * was made it returns any bits: the caller masks them. NaN gives NaN. */
 BN_INLINE BN_KERNEL bn_v BN_FN(exp)(bn_v x, bn_v_table table)
 {
     bn_v q;
@@ -56,7 +55,7 @@ BN_INLINE BN_KERNEL bn_v BN_FN(exp)(bn_v x, bn_v_table table)
     return bn_v_fma(p, q, p);
 }
 
-/* tanh(w), and sech^2(w) = 1 - tanh^2(w) without its cancellation, from
+/* Returns tanh(w), and in *sech2 1 - tanh^2(w) without its cancellation, from
  * E = e^(-2|w|):  tanh = (1-E)/(1+E) = 1 - 2E/(1+E),  sech^2 = 4E/(1+E)^2.
  * E and E - 1 are put together from the parts of the exponential, so that small
  * w keep their accuracy, and in units of the table's common factor T0, which

@@ -1,9 +1,7 @@
-/* The NEON page (AArch64): four vectors of four lanes. The words mean what
- * scalar.c says. */
-#if defined(__GNUC__) && defined(__aarch64__) && defined(__ARM_NEON)          \
-    && !defined(__AARCH64EB__)
+/* The NEON kernels (AArch64): four vectors of four lanes. scalar.c defines the
+ * operations. */
+#if defined(BN_HAVE_NEON)
 #include <arm_neon.h>
-#define BN_HAVE_NEON
 
 #define BN_ISA neon
 #define BN_KERNEL

@@ -1,12 +1,13 @@
-/* The scalar page: plain C, one lane a vector. It defines what each word of
- * the other pages means, bit for bit, and runs where they cannot. */
+/* The scalar kernels: plain C, a vector of one lane. This file defines what each
+ * operation of the other instruction sets means, bit for bit, and runs where
+ * they cannot. */
 #define BN_ISA scalar
 #define BN_KERNEL
 
 #define BN_VL 1                         /* lanes in a vector */
 #define bn_v float                      /* a vector */
 #define bn_m int                        /* a mask */
-#define bn_v_table bn_exp_table         /* the exponential's eight words */
+#define bn_v_table bn_exp_table         /* the exponential's eight entries */
 
 typedef struct bn_exp_table { uint32_t entry[8]; } bn_exp_table;
 
@@ -58,8 +59,8 @@ BN_INLINE float bn_exp_table_pow2(const bn_exp_table *table, float t)
 }
 #define bn_v_pow2(table, t) bn_exp_table_pow2(&(table), t)
 
-#define BN_UL 1                         /* words in a vector of words */
-#define bn_vu uint16_t                  /* a vector of words */
+#define BN_UL 1                         /* lanes in a vector of u16 */
+#define bn_vu uint16_t                  /* a vector of u16 */
 #define bn_u_set1(x) (x)
 #define bn_u_load(p) (*(p))
 #define bn_u_store(p, x) (*(p) = (x))

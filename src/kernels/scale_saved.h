@@ -1,24 +1,25 @@
-/* Gradients from the exponentials that the forward pass has kept. */
+/* Gradients from saved exponentials: one multiplication each. */
 
-/* The gradient of an exponential, and whether it counts. */
+/* Returns the gradient of exponentials: e * factor, or 0 up to the cutoff. */
 BN_INLINE BN_KERNEL bn_v BN_FN(scale)(bn_v e, float factor, float cutoff)
 {
     return bn_v_masked(bn_v_above(e, bn_v_set1(cutoff)),
                        bn_v_mul(e, bn_v_set1(factor)));
 }
 
-/* Of a group. */
+/* Writes the gradients of the group at index i. */
 BN_INLINE BN_KERNEL void BN_FN(group_scale)(const uint32_t type,
-                                            const int stream, const float *e,
-                                            void *grad, int64_t i,
-                                            float factor, float cutoff)
+                                            const int nontemporal,
+                                            const float *exps, void *grad,
+                                            int64_t i, float factor,
+                                            float cutoff)
 {
     for (const int64_t end = i + BN_GROUP; i < end; i += 2 * BN_VL) {
-        const bn_v a = BN_FN(scale)(bn_v_load_f32(e + i), factor, cutoff);
-        const bn_v b = BN_FN(scale)(bn_v_load_f32(e + i + BN_VL), factor,
+        const bn_v a = BN_FN(scale)(bn_v_load_f32(exps + i), factor, cutoff);
+        const bn_v b = BN_FN(scale)(bn_v_load_f32(exps + i + BN_VL), factor,
                                     cutoff);
 
-        if (stream) {
+        if (nontemporal) {
             bn_v_store_nt_f32((float *)grad + i, a);
             bn_v_store_nt_f32((float *)grad + i + BN_VL, b);
         } else {
@@ -27,8 +28,8 @@ BN_INLINE BN_KERNEL void BN_FN(group_scale)(const uint32_t type,
     }
 }
 
-/* Narrows a group of gradients into n elements from index i on, or adds it to
- * them. */
+/* Converts a group of float gradients to n elements from index i on, or adds
+ * it to them. */
 BN_KERNEL static void BN_FN(narrow)(uint32_t type, void *grad, int64_t i,
                                     int64_t n, int accumulate,
                                     const float *group)
@@ -53,56 +54,63 @@ BN_KERNEL static void BN_FN(narrow)(uint32_t type, void *grad, int64_t i,
     memcpy(at, &raw, (size_t)n * size);
 }
 
-/* Makes gradients of the kept exponentials from index i to `to` - 1, or to the
- * last. Out of line: what the sums have in registers is worth storing once a
- * span. */
-BN_NOINLINE BN_KERNEL static void BN_FN(scale_range)(const bn_scaling *scaling,
-                                                     int64_t i, int64_t to)
+/* Writes the gradients of whole groups from index i on that end before `end`.
+ * Returns the index behind them. */
+BN_INLINE BN_KERNEL int64_t BN_FN(scale_groups)(const uint32_t type,
+                                                const int nontemporal,
+                                                const bn_scaling *scaling,
+                                                int64_t i, int64_t end)
 {
-    const float factor = (float)scaling->factor,
-                cutoff = (float)scaling->cutoff;
-    const int64_t end = to < scaling->n ? to : scaling->n,
-                  whole = end - BN_GROUP;
-    const float *e = scaling->exps;
+    const float factor = (float)scaling->factor;
+    const float cutoff = (float)scaling->cutoff;
+    const float *exps = scaling->exps;
     void *grad = scaling->grad;
 
-    if (scaling->grad_type == BNFLOSS_BF16)
-        for (; i <= whole; i += BN_GROUP)
-            BN_FN(group_scale)(BNFLOSS_BF16, 0, e, grad, i, factor, cutoff);
-    else if (scaling->grad_type == BNFLOSS_F16)
-        for (; i <= whole; i += BN_GROUP)
-            BN_FN(group_scale)(BNFLOSS_F16, 0, e, grad, i, factor, cutoff);
-    else if (scaling->nontemporal)
-        for (; i <= whole; i += BN_GROUP)
-            BN_FN(group_scale)(BNFLOSS_F32, 1, e, grad, i, factor, cutoff);
-    else
-        for (; i <= whole; i += BN_GROUP)
-            BN_FN(group_scale)(BNFLOSS_F32, 0, e, grad, i, factor, cutoff);
+    for (; i <= end - BN_GROUP; i += BN_GROUP)
+        BN_FN(group_scale)(type, nontemporal, exps, grad, i, factor, cutoff);
+    return i;
+}
+
+/* Writes the gradients from index i to `to` - 1, or to the last. It is not
+ * inlined: what the sums have in registers is worth storing once a span. */
+BN_NOINLINE BN_KERNEL static void BN_FN(scale_range)(
+    const bn_scaling *scaling, int64_t i, int64_t to)
+{
+    const int64_t end = to < scaling->n ? to : scaling->n;
+
+#define SCALE(T) BN_FN(scale_groups)(T, 0, scaling, i, end)
+    i = scaling->nontemporal
+            ? BN_FN(scale_groups)(BNFLOSS_F32, 1, scaling, i, end)
+            : BN_WITH_TYPE(scaling->grad_type, SCALE);
+#undef SCALE
     if (i < end) {
+        const size_t bytes = (size_t)(end - i) * sizeof(float);
         float part[BN_GROUP];
 
         for (int j = 0; j < BN_GROUP; j += BN_VL)
             bn_v_store_f32(part + j, bn_v_set1(0));
-        memcpy(part, e + i, (size_t)(end - i) * sizeof *e);
-        BN_FN(group_scale)(BNFLOSS_F32, 0, part, part, 0, factor, cutoff);
-        BN_FN(narrow)(scaling->grad_type, grad, i, end - i, 0, part);
+        memcpy(part, scaling->exps + i, bytes);
+        BN_FN(group_scale)(BNFLOSS_F32, 0, part, part, 0,
+                           (float)scaling->factor, (float)scaling->cutoff);
+        BN_FN(narrow)(scaling->grad_type, scaling->grad, i, end - i, 0, part);
     }
 }
 
-/* Of those in front of a cache line, if the others are to be stored past the
- * caches. Returns where those begin. */
+/* Writes the gradients in front of the first cache line, if the others are to
+ * be stored past the caches. Returns the index where those begin. */
 BN_INLINE BN_KERNEL int64_t BN_FN(scale_head)(const bn_scaling *scaling)
 {
-    const int64_t line = scaling->nontemporal
+    const int64_t head = scaling->nontemporal
                              ? bn_until_cache_line(scaling->grad, scaling->n)
                              : 0;
 
-    if (scaling->done >= line)
+    if (scaling->done >= head)
         return scaling->done;
-    BN_FN(scale_range)(scaling, scaling->done, line);
-    return line;
+    BN_FN(scale_range)(scaling, scaling->done, head);
+    return head;
 }
 
+/* The bn_scale_kernel. */
 BN_KERNEL static void BN_FN(scale_saved)(const bn_scaling *scaling,
                                          uint32_t type, const void *z)
 {

@@ -1,4 +1,4 @@
-/* Forgets a page's words. */
+/* Undefines the operations of an instruction set. */
 #undef BN_PASTE_
 #undef BN_PASTE
 #undef BN_QUOTE_

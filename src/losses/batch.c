@@ -128,8 +128,6 @@ static double bn_get_or(const float *array, int64_t i, double missing)
     return array ? (double)array[i] : missing;
 }
 
-static int64_t bn_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-
 static int64_t bn_seq_begin(const bn_batch *batch, int64_t s)
 {
     return batch->in->seq_start ? batch->in->seq_start[s]

@@ -1,20 +1,27 @@
-/* One chunk of a row: the algorithm, once. Here is what its parts share;
- * forward.h makes the sums, kept.h and backward.h the gradients.
+/* What forward.h, backward.h and scale_saved.h share: groups of 64 logits, read
+ * and written as vectors.
  *
- * Included once per BN_ISA page, over its words (scalar.c defines what they
- * mean). Sixteen virtual lanes on every BN_ISA: a page with VL lanes a vector
- * runs 16 / VL vectors side by side, so the sums have one order and one value
- * everywhere.
+ * This file is compiled once for each instruction set, over its operations
+ * (scalar.c defines what they mean). There are sixteen virtual lanes on every
+ * one: where a vector has BN_VL lanes, 16 / BN_VL of them run side by side. So
+ * sums have one order and one value everywhere.
  *
- * Logits are read where they lie, whatever their type, in groups of 64 and
- * spans of four groups. Only what needs a patch (the label, the leader, the
- * chunk's tail, a type that is not the gradients') goes through a group of
- * floats on the stack. */
+ * Logits are read where they are, whatever their type. Only a group that needs
+ * a patch (the label, the leader, the end of the chunk, a type that is not the
+ * gradients') goes through a buffer of floats on the stack. */
+
+/* CALL(T) with the element type as a constant. */
+#ifndef BN_WITH_TYPE
+#define BN_WITH_TYPE(type, CALL)                                              \
+    ((type) == BNFLOSS_F32    ? CALL(BNFLOSS_F32)                             \
+     : (type) == BNFLOSS_BF16 ? CALL(BNFLOSS_BF16)                            \
+                              : CALL(BNFLOSS_F16))
+#endif
 
 /* ---- Reading and writing ------------------------------------------------ */
 
-/* VL elements from index i on as floats, and back. The type is a constant
- * where these are inlined. */
+/* Returns BN_VL elements from index i on as floats. The type is a constant
+ * where this is inlined. */
 BN_INLINE BN_KERNEL bn_v BN_FN(read)(const uint32_t type, const void *z,
                                      int64_t i)
 {
@@ -25,6 +32,7 @@ BN_INLINE BN_KERNEL bn_v BN_FN(read)(const uint32_t type, const void *z,
     return bn_v_load_f16((const uint16_t *)z + i);
 }
 
+/* Writes BN_VL elements from index i on. */
 BN_INLINE BN_KERNEL void BN_FN(write)(const uint32_t type, void *z, int64_t i,
                                       bn_v x)
 {
@@ -36,7 +44,7 @@ BN_INLINE BN_KERNEL void BN_FN(write)(const uint32_t type, void *z, int64_t i,
         bn_v_store_f16((uint16_t *)z + i, x);
 }
 
-/* Two vectors, one after the other. */
+/* Writes two vectors, one after the other. */
 BN_INLINE BN_KERNEL void BN_FN(write2)(const uint32_t type, void *z, int64_t i,
                                        bn_v x, bn_v y)
 {
@@ -48,15 +56,13 @@ BN_INLINE BN_KERNEL void BN_FN(write2)(const uint32_t type, void *z, int64_t i,
     }
 }
 
-/* VL elements from index i on, of any type. */
+/* Returns BN_VL elements from index i on, of a type that is no constant. */
 BN_INLINE BN_KERNEL bn_v BN_FN(read_any)(uint32_t type, const void *z,
                                          int64_t i)
 {
-    if (type == BNFLOSS_F32)
-        return BN_FN(read)(BNFLOSS_F32, z, i);
-    if (type == BNFLOSS_BF16)
-        return BN_FN(read)(BNFLOSS_BF16, z, i);
-    return BN_FN(read)(BNFLOSS_F16, z, i);
+#define READ(T) BN_FN(read)(T, z, i)
+    return BN_WITH_TYPE(type, READ);
+#undef READ
 }
 
 /* ---- Groups ------------------------------------------------------------- */
@@ -65,18 +71,19 @@ BN_INLINE BN_KERNEL bn_v BN_FN(read_any)(uint32_t type, const void *z,
 typedef struct BN_FN(source) {
     const void *z;
     uint32_t type;
-    int64_t n, label, leader;       /* indices; far away where there is none */
+    int64_t n;
+    int64_t label, leader;      /* indices; -BN_SPAN where there is none */
 } BN_FN(source);
 
-/* Whether the n from index i on are logits that all count. */
-BN_INLINE BN_KERNEL int BN_FN(is_clean)(const BN_FN(source) * source,
-                                        int64_t i, int64_t n, int64_t leader)
+/* Returns whether the n logits from index i on all count. */
+BN_INLINE BN_KERNEL int BN_FN(is_clean)(const BN_FN(source) *source, int64_t i,
+                                        int64_t n, int64_t leader)
 {
     return source->n - i >= n && (uint64_t)(source->label - i) >= (uint64_t)n
            && (uint64_t)(leader - i) >= (uint64_t)n;
 }
 
-/* A group of any type as floats. */
+/* Converts a group of any type to floats. */
 BN_KERNEL static void BN_FN(widen)(uint32_t type, const void *z, int64_t i,
                                    float *group)
 {
@@ -84,18 +91,19 @@ BN_KERNEL static void BN_FN(widen)(uint32_t type, const void *z, int64_t i,
         bn_v_store_f32(group + j, BN_FN(read_any)(type, z, i + j));
 }
 
-/* The group from index i on as floats, with -inf for the label, the leader and
- * what lies beyond the n logits. Whole vectors, stored once: to load one over
- * the store of an element would take long. Out of line: once a chunk or two,
- * and its buffers need not lie on the stack of every caller. */
-BN_NOINLINE BN_KERNEL static void BN_FN(patch)(const BN_FN(source) * source,
+/* Converts the group from index i on to floats, with -inf for the label, the
+ * leader and what lies beyond the n logits. It stores whole vectors, once: to
+ * load a vector over the store of one element would take long. It is not
+ * inlined, since a chunk needs it once or twice, and its buffers need not lie
+ * on the stack of every caller. */
+BN_NOINLINE BN_KERNEL static void BN_FN(patch)(const BN_FN(source) *source,
                                                int64_t i, int64_t leader,
                                                float *group)
 {
     const size_t size = bn_type_size(source->type);
-    const float *a = bn_marks(bn_one_hot, source->label - i);
-    const float *b = bn_marks(bn_one_hot, leader - i);
-    const float *c = bn_marks(bn_inside, source->n - i);
+    const float *label_mark = bn_marks(bn_one_hot, source->label - i);
+    const float *leader_mark = bn_marks(bn_one_hot, leader - i);
+    const float *inside = bn_marks(bn_inside, source->n - i);
     const void *z = (const char *)source->z + (size_t)i * size;
     float wide[BN_GROUP];
     bn_raw raw;
@@ -111,18 +119,19 @@ BN_NOINLINE BN_KERNEL static void BN_FN(patch)(const BN_FN(source) * source,
         z = wide;
     }
     for (int j = 0; j < BN_GROUP; j += BN_VL) {
-        const bn_v marks = bn_v_add(bn_v_load_f32(a + j),
-                                    bn_v_load_f32(b + j));
+        const bn_v marks = bn_v_add(bn_v_load_f32(label_mark + j),
+                                    bn_v_load_f32(leader_mark + j));
+        const bn_m counts = bn_v_above(bn_v_load_f32(inside + j), marks);
 
         bn_v_store_f32(group + j,
-                       bn_v_select(bn_v_above(bn_v_load_f32(c + j), marks),
-                                   BN_FN(read)(BNFLOSS_F32, z, j),
+                       bn_v_select(counts, BN_FN(read)(BNFLOSS_F32, z, j),
                                    bn_v_set1(-BN_INF_F32)));
     }
 }
 
-/* One or the other, or nothing at all where floats lie as they are to be. */
-BN_INLINE BN_KERNEL const float *BN_FN(fetch)(const BN_FN(source) * source,
+/* Returns the group from index i on as floats: the logits themselves where
+ * that is what they are, else the buffer, which it fills. */
+BN_INLINE BN_KERNEL const float *BN_FN(fetch)(const BN_FN(source) *source,
                                               int64_t i, int64_t leader,
                                               float *buffer)
 {
@@ -139,7 +148,7 @@ BN_INLINE BN_KERNEL const float *BN_FN(fetch)(const BN_FN(source) * source,
 
 /* ---- Vectors ------------------------------------------------------------ */
 
-/* A logit's x, -inf where it is masked; *slope: dz'/dz. */
+/* Returns the x of logits, -inf where they are masked; *slope is dz'/dz. */
 BN_INLINE BN_KERNEL bn_v BN_FN(mapped)(bn_v z, const bn_map *map, float origin,
                                        bn_v *slope)
 {
@@ -159,8 +168,9 @@ BN_INLINE BN_KERNEL bn_v BN_FN(mapped)(bn_v z, const bn_map *map, float origin,
                        bn_v_set1(-BN_INF_F32));
 }
 
-/* Whether four vectors are above a bound: one comparison for all. A NaN may be
- * taken for anything. */
+/* Returns whether four vectors are above a bound. It takes one comparison for
+ * all of them: comparisons compete with the multiplications for the same
+ * units, and a minimum does not. A NaN may be taken for anything. */
 BN_INLINE BN_KERNEL int BN_FN(all_above)(bn_v a, bn_v b, bn_v c, bn_v d,
                                          float bound)
 {
