@@ -4,20 +4,33 @@ import hashlib
 import os
 import subprocess
 
+import ctokens
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 BUILD = os.environ.get('BNFLOSS_PROOF_DIR', os.path.join(ROOT, 'build-proof'))
 
 
-def source_hash():
-    """Of every file in src/ and of the header: what a proof is about."""
+def source_files(tree=ROOT):
+    """Paths of all C files in src/, relative to the tree, in order."""
+    return sorted(os.path.relpath(f, tree)
+                  for f in glob.glob(f'{tree}/src/**/*', recursive=True)
+                  if f.endswith(('.c', '.h')))
+
+
+def read(file, tree=ROOT):
+    """The text of a file in the tree."""
+    with open(os.path.join(tree, file), encoding='utf-8') as f:
+        return f.read()
+
+
+def source_hash(tree=ROOT):
+    """Of the tokens of src/ and of the header: what a proof is about. It is
+    the same after a change of comments or layout."""
     h = hashlib.sha256()
-    files = [f for f in glob.glob(f'{ROOT}/src/**/*', recursive=True)
-             if f.endswith(('.c', '.h'))] + [f'{ROOT}/include/bnfloss.h']
-    for f in sorted(files):
-        h.update(os.path.relpath(f, ROOT).encode() + b'\0')
-        with open(f, 'rb') as content:
-            h.update(content.read() + b'\0')
+    for file in [*source_files(tree), 'include/bnfloss.h']:
+        h.update(file.encode() + b'\0\0')
+        h.update(ctokens.spelling(read(file, tree)).encode() + b'\0\0')
     return h.hexdigest()
 
 
