@@ -79,7 +79,8 @@ def build(tree, compiler, more, made):
                         f'{tree}/src/bnfloss.c', '-o', made],
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                        text=True)
-    return r.stdout.strip()[:1000] or 'failed' if r.returncode else ''
+    errors = re.findall(r'error: .*', r.stdout) or ['the compiler failed']
+    return errors[0] if r.returncode else ''
 
 
 # ---- Plants -----------------------------------------------------------------
@@ -183,6 +184,7 @@ class Names:
 
         new = placed(mutate.mutants_of(self.new))
         by_key = {m.key: m for m in new.values()}
+        self.new_keys = set(by_key)
         found = {}
         for (a, *place), m in placed(mutate.mutants_of(self.old)).items():
             b = self.part.get(a)
@@ -198,43 +200,52 @@ class Names:
                       | {p.name for p in self.added})
 
     def part_of(self, file, function, text):
-        """The old part that a block is about: by its name, or by its text."""
+        """The old part that a block is about, by its name, or for * by its
+        text; and how many of its spellings the name is."""
         words = [t.text for t in code_of(text)]
+        n = len(words)
         for p in self.old:
-            if p.file == file and function in (
-                    p.name, p.name.replace('FN(', 'bn_').rstrip(')')):
-                return p
-        for p in self.old:
-            n = len(words)
+            if p.file == file and function in spellings(p.name):
+                return p, spellings(p.name).index(function)
             if p.file == file and function == '*' and any(
                     p.words[i:i + n] == words for i in range(len(p.words))):
-                return p
-        return None
+                return p, 0
+        return None, 0
 
     def renamed(self, text, part):
         """A text with the names that a part's, or else all, have now."""
         names = {**self.words, **(self.within(part) if part else {})}
         return re.sub(r'[A-Za-z_]\w*', lambda m: names.get(m[0], m[0]), text)
 
+    def is_in_new(self, file, text):
+        """Whether a file of the new tree has all names of a text."""
+        if not os.path.exists(os.path.join(self.new_tree, file)):
+            return False
+        there = {t.text for t in tokens_of(read(file, self.new_tree))}
+        return {t.text for t in code_of(text) if is_word(t.text)} <= there
+
     def block(self, file, function, text):
         """(file, function, text) as they are now, or None."""
-        part = self.part_of(file, function, text)
-        if part and part in self.part:
+        part, n = self.part_of(file, function, text)
+        if part in self.part:
             to = self.part[part]
-            file, name = to.file, to.name.split('#')[0]
-            if function not in ('*', part.name):
-                name = name.replace('FN(', 'bn_').rstrip(')')
-            function = function if function == '*' else name
-        elif function == '*':
-            file = self.files.get(file, file)
+            new = to.file, function if function == '*' \
+                else spellings(to.name)[n], self.renamed(text, part)
         else:
-            return None
-        text = self.renamed(text, part)
-        there = os.path.join(self.new_tree, file)
-        words = {t.text for t in tokens_of(read(file, self.new_tree))} \
-            if os.path.exists(there) else set()
-        known = {t.text for t in code_of(text) if is_word(t.text)} <= words
-        return (file, function, text) if known else None
+            new = self.files.get(file, file), function, \
+                self.renamed(text, None)
+            if function != '*' and not any(
+                    p.file == new[0] and function in spellings(p.name)
+                    for p in self.new):
+                return None             # nor has somebody renamed it by hand
+        return new if self.is_in_new(new[0], new[2]) else None
+
+
+def spellings(name):
+    """A function's name as the lists may have it: FN(x) is bn_x or x there."""
+    name = name.split('#')[0]
+    m = re.fullmatch(r'FN\((\w+)\)', name)
+    return [name, 'bn_' + m.group(1), m.group(1)] if m else [name] * 3
 
 
 def rekey(name, change, lost):
@@ -262,8 +273,11 @@ def rekey_lists(names):
     lost = []
 
     def survivor(x):
-        found = names.keys.get('\t'.join(x[:3]))
-        return found and found[0].split('\t')
+        key = '\t'.join(x[:3])
+        if key in names.keys:
+            return names.keys[key][0].split('\t')
+        # somebody may have renamed it by hand
+        return x[:3] if key in names.new_keys else None
 
     def uncovered(x):
         found = names.block(x[0], x[1], x[3])
@@ -322,7 +336,8 @@ def write_store(old_hash, new_hash, line):
 # ---- The command ------------------------------------------------------------
 
 def compare(old, new, folder):
-    """Builds both trees each way and compares them: what is wrong."""
+    """Builds both trees each way and compares them: where they differ, or
+    what the comparison missed."""
     ways = [(arch, cc, more) for arch, cc in compilers().items()
             for more in (OPENMP, [])]
     wrong = []
@@ -336,15 +351,15 @@ def compare(old, new, folder):
             for arch, cc, more in ways for t in (old, new)}
     for arch, cc, more in ways:
         what = f'{arch}, {"OpenMP" if more else "one thread"}'
-        failed = [f'{os.path.basename(t)}: {built[t, arch, len(more)].result()}'
-                  for t in (old, new) if built[t, arch, len(more)].result()]
-        if failed:
-            wrong.append(f'{what}: does not build: {"; ".join(failed)}')
+        failed = [built[t, arch, len(more)].result() for t in (old, new)]
+        if any(failed):
+            print(f'{what}: does not build: {" ".join(failed).strip()}')
+            wrong.append(what)
             continue
         a, b = place(old, arch, more), place(new, arch, more)
         names = objects.differences(a, b)
         if names:
-            wrong.append(f'{what}: ' + ', '.join(names))
+            wrong.append(what)
         print(f'{what}: ' + ('DIFFERENT: ' + ', '.join(names) if names else
                              f'{objects.names_of(b)} sections are the same'),
               flush=True)
@@ -359,7 +374,7 @@ def compare(old, new, folder):
               + (f'refused ({", ".join(said[:3])})' if said
                  else 'NOT REFUSED'), flush=True)
         if not said:
-            wrong.append(f'a planted change of a {what} is not refused')
+            wrong.append(f'the planted change of a {what}')
     return wrong
 
 
@@ -375,7 +390,10 @@ def carry():
         if not shutil.which(cc):
             return stale(f'{cc} is not installed '
                          f'(apt: {COMPILERS[arch][1]})')
-    if git('status', '--porcelain', '--', 'src', 'include') != b'':
+    changes = git('status', '--porcelain', '--', 'src', 'include')
+    if changes is None:
+        return stale('there is no git history here')
+    if changes:
         return stale('src/ or include/ has changes that are not committed')
     os.nice(19 - os.nice(0))
     commit = page_says('commit')
@@ -389,7 +407,7 @@ def carry():
             shutil.copytree(os.path.join(ROOT, part), f'{new}/{part}')
         wrong = compare(old, new, folder)
         if wrong:
-            return stale('\n  '.join(['the objects differ', *wrong]))
+            return stale('see ' + '; '.join(wrong))
         names = Names(old, new)
         lists, lost = rekey_lists(names)
         left = rekey_log(names, from_hash, to_hash)

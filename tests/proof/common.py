@@ -1,4 +1,4 @@
-"""What the proof's programs share: where things are, and the hash of src/."""
+"""What the programs of the long tier share: paths, and the hash of src/."""
 import glob
 import hashlib
 import os
@@ -25,8 +25,8 @@ def read(file, tree=ROOT):
 
 
 def source_hash(tree=ROOT):
-    """Of the tokens of src/ and of the header: what a proof is about. It is
-    the same after a change of comments or layout."""
+    """A hash of the tokens of src/ and of the header: what the results are
+    about. A change of comments or layout does not change it."""
     h = hashlib.sha256()
     for file in [*source_files(tree), 'include/bnfloss.h']:
         h.update(file.encode() + b'\0\0')
@@ -35,8 +35,8 @@ def source_hash(tree=ROOT):
 
 
 def archive(command, folder, tree=ROOT):
-    """The library as an archive in folder: tests that include src/ themselves
-    then take nothing from it. Its path, or None and what the compiler said."""
+    """Builds the library as an archive in folder, so that tests that include
+    src/ take nothing from it. Its path, or None and what the compiler said."""
     made, lib = os.path.join(folder, 'bnfloss.o'), folder + '/libbnfloss.a'
     try:                        # a compiler can take all day over a loop
         r = subprocess.run([*command, '-w', f'-I{tree}/include', '-c',
@@ -72,8 +72,8 @@ def all_tests():
 
 
 def threads_of(folder):
-    """clang-19's flags for OpenMP, with its own libomp or an older one, which
-    serves as well; none where there is no libomp."""
+    """clang-19's flags for OpenMP, with its own libomp or an older one. None
+    where there is no libomp."""
     probe = os.path.join(folder, 'probe.c')
     with open(probe, 'w') as f:
         f.write('#include <omp.h>\n'

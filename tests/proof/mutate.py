@@ -2,24 +2,30 @@
 """Mutation test: small bugs put into src/, one at a time, to see who notices.
 
     tests/proof/mutate.py [--minutes M] [--all | --sample N --kernels K]
-                          [--seed S] [--listed] [--files PART] [--keep]
+                          [--seed S] [--listed] [--files PART]
 
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
-statements, swapped arguments. A seeded sample of the mutants of src/losses,
-src/rows and src/door, and one of src/kernels, meets the tests until one fails.
+statements, swapped arguments. A seeded sample of the mutants of src/ without
+its kernels, and one of src/kernels, meets the tests until one fails.
+
+The key of a mutant is its function with the statement before and after, as
+tokens. So it stays the same when a comment or the layout changes, when the
+function moves and when another function changes.
+
 Outcomes are kept in build-proof/mutation.tsv, so that a run can be stopped and
-taken up again, and by --keep in mutants.txt, from where another clone takes
-them up. One stands while the mutant's own file is as it was; but a sample is
-always of src/ as it is. What killed one before goes first.
+taken up again. An outcome holds while the tokens of the mutant's own file are
+the same; but a sample always runs on src/ as it is. The test that killed a
+mutant before goes first.
 
     killed      a test failed, crashed or hung
     bits        no test failed, but the hash of a fuzz target's results changed
     equivalent  the same object code as without it: not counted
     stillborn   does not compile: not counted
-    survived    must be in survivors.txt with its reason
+    survived    no test noticed; reported, and not a failure
 
-Fails on a survivor without a reason, a reason whose line has gone, a reason
-whose mutant is killed, and more than 3 % of survivors that only cost speed.
+survivors.txt lists the survivors that cost speed or lack a test. A run fails
+if a listed mutant no longer exists or is killed, and if more than 3 % of the
+mutants are survivors that cost speed.
 """
 import argparse
 import glob
@@ -49,12 +55,12 @@ SWAP = {'<': '<=', '<=': '<', '>': '>=', '>=': '>', '==': '!=', '!=': '==',
 SYMMETRIC = set('bn_same_text bn_most bn_times bn_fma_slow v_add v_mul v_max '
                 'v_min v_fma v_any_equal'.split())
 STRICT = {'<': '<=', '<=': '<', '>': '>=', '>=': '>'}
-# Minutes, of the kernels' maths; and of formulas that batches has as well.
+# These take minutes; batches has their formulas as well.
 SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
 THREADED = 'environment', 'scratch'
-# Tests that are about a part: the others' mutants would die there by luck.
+# Tests of one part. Mutants of other parts would die there by chance.
 LOW = r'src/(kernels|rows)/'
 ABOUT = {'maths': r'src/losses/', 'cpu': r'src/kernels/(.*/)?cpu\.c$',
          'kernels': LOW, 'fused': LOW, 'shapes': LOW,
@@ -65,7 +71,7 @@ SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
 
 
 class Mutant:
-    """One change of one part: tokens i to j give way to new."""
+    """One change of one part: the text new replaces the tokens i to j."""
 
     def __init__(self, part, i, j, new, operator):
         self.part, self.i, self.j, self.new = part, i, j, new
@@ -165,7 +171,7 @@ def is_sign(words, i):
             and words[i + 1] in (';', ',', ')', '}', ':'))
 
 
-def is_room(part, i):
+def is_array_size(part, i):
     """Whether a token is in the brackets of an array that is declared."""
     begins, _ = boundaries(part)
     words, first = part.words, max(b for b in begins if b <= i)
@@ -212,6 +218,16 @@ def bound_of(words, i):
             return None
         last += 1
     return relation + 1, last
+
+
+def has_stride(part, i):
+    """Whether a relation is in the head of a loop whose counter takes steps
+    of a named constant."""
+    first, last = statement_around(part, i, i + 1)
+    head = part.words[first:last]
+    return head[0] == 'for' and ';' in head[:i - first] and any(
+        w == '+=' and re.match(r'[A-Z][A-Z0-9_]*$', head[k + 1])
+        for k, w in enumerate(head))
 
 
 def bare(words):
@@ -275,7 +291,7 @@ def constants(part, i):
     words, w = part.words, part.words[i]
     if w in ('0', '1') and stands_alone(words, i):
         return [str(1 - int(w))]
-    if is_sign(words, i) or is_room(part, i):
+    if is_sign(words, i) or is_array_size(part, i):
         return []
     if not re.fullmatch(r'\d+', w):
         return [f'({w} + 1)']
@@ -299,8 +315,9 @@ def of_part(part):
         before = words[i - 1] if i else ''
         if i > part.body:
             operand = re.match(r'[\w)\]]', before) and before not in KEYWORDS
-            if w in STRICT and operand and (bound_of(words, i)
-                                            or is_choice(words, i)):
+            if w in STRICT and operand and (
+                    bound_of(words, i) or is_choice(words, i)
+                    or (w == '<' and has_stride(part, i))):
                 pass
             elif w in SWAP and (operand or w in ('++', '--')):
                 add(i, i + 1, SWAP[w], 'relation' if w in
@@ -352,20 +369,21 @@ def mutants_of(parts):
 
 # ---- Building and running ---------------------------------------------------
 
-def sh(command, timeout=1200, **more):    # of a machine with other work
+def sh(command, timeout=1200, **more):
+    """Runs a command and keeps what it says; the machine may be busy."""
     return subprocess.run(command, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=timeout,
                           text=True, errors='replace', **more)
 
 
 def seconds():
-    """Of CPU time, that the programs run so far have taken."""
+    """The CPU time that all programs run so far have taken."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 class Suite:
-    """The tests as objects, and the library made anew for each mutant."""
+    """Builds the tests once and the library for each mutant, and runs them."""
 
     # The cheapest first, and what survives one meets the next. tcc compiles
     # the library in 10 ms. gcc takes 1 s, and 10 more for its kernels: those
@@ -396,9 +414,9 @@ class Suite:
         self.names = self.build_tests()
 
     def keep_kernels(self):
-        """The instruction sets of the kernels; an object of theirs with
-        nothing else to be seen of it; and a library that can do without
-        them."""
+        """Returns the instruction sets of the kernels. Makes kernels.o, which
+        exports their tables alone, and changes bnfloss.c so that macros can
+        leave each of them out."""
         kind, table = re.search(
             r'static const (\w+) FN\((\w+)\) = \{', ''.join(
                 read(f, self.tree) for f in source_files(self.tree)
@@ -439,14 +457,16 @@ extern const {kind} {symbol};
         return [own] if own in self.sets else self.sets
 
     def without(self, tool, file):
-        """Flags that leave out what it cannot, or the tool has not."""
+        """The flags that leave out the kernels that a mutant of this file
+        cannot change, or that the tool does not have."""
         return [f'-DNO_{n}' for n in self.sets if tool != 'tcc'
                 and (n not in self.sets_of(file)
                      or (tool == 'scalar' and n != 'scalar'))]
 
     def compile(self, tool, file=None):
-        """The library as one object, with what a mutant of this file can
-        change compiled anew, and the hash of that; None if it does not."""
+        """Compiles what a mutant of this file can change and links the rest.
+        Returns the library as one object and the hash of the compiled part,
+        or None and what the compiler said."""
         made, lib = self.folder + '/made.o', self.folder + '/lib.o'
         for path in (made, lib):
             if os.path.exists(path):
@@ -465,19 +485,21 @@ extern const {kind} {symbol};
         return lib, h
 
     def unchanged(self, tool, file):
-        """The hash without a mutant; to be asked for before there is one."""
+        """The hash without a mutant. Ask for it before one is in place."""
         key = (tool, *self.sets_of(file))
         if key not in self.object:
             self.object[key] = self.compile(tool, file)[1]
         return self.object[key]
 
     def flags(self):
+        """The flags of every test."""
         return ['-w', '-I' + self.tree + '/include',
                 f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"']
 
     def build_tests(self):
-        """Objects of the tests; what each reads of src/, and whether it wants
-        the library as well: one that does not is built anew each time."""
+        """Compiles the tests and returns their names. Notes which files of
+        src/ each includes, and whether it links the library: a test that
+        includes all of it is compiled for each mutant."""
         names = []
         for name in all_tests() + list(SEEDS):
             if name in SLOW:
@@ -486,7 +508,7 @@ extern const {kind} {symbol};
             more = [f'-DTARGET="{name}.c"'] if name in SEEDS else []
             reads = sh(['gcc', '-MM', *self.flags(), *more, source]).stdout
             self.reads[name] = set(re.findall(r'/(src/\S+)', reads))
-            # all of it: built anew each time, without the library
+            # one that includes all of it does not link the library
             self.links[name] = not any(
                 re.search(r'/rows/', f) for f in self.reads[name])
             if self.links[name] and not self.build_test(
@@ -497,8 +519,8 @@ extern const {kind} {symbol};
         return names
 
     def build_test(self, name, what, reads, out):
-        """The object of a test; kept in build-proof/ by what it is made of,
-        and by where the tests are, which it knows."""
+        """Compiles a test, or takes it from build-proof/, where it is kept
+        under the hash of its sources and of ROOT. Whether it compiles."""
         h = hashlib.sha256(ROOT.encode())
         for path in re.findall(r'/\S+', reads):
             with open(path, 'rb') as f:
@@ -514,13 +536,14 @@ extern const {kind} {symbol};
         return True
 
     def run(self, tool, name, lib, limit, file, tree):
-        """A test with a library; built anew if it reads the file itself."""
+        """Runs a test with a library; compiles it if it includes the file.
+        Returns its exit code, the hash that it printed, its CPU time."""
         program = os.path.join(self.folder, name)
         if file in self.reads[name] or not self.links[name]:
             own = 'gcc' if self.links[name] else tool
             some = self.without(own, file) \
                 if 'src/bnfloss.c' in self.reads[name] else []
-            # whose -O2 the others have met: half the time for one test
+            # the others run with -O2; this halves the time for one test
             quick = [] if own == 'tcc' else ['-O1']
             r = sh([*self.TOOLS[own], *quick, *self.flags(), *some,
                     test_source(name, tree)]
@@ -551,8 +574,9 @@ extern const {kind} {symbol};
                 seconds() - began)
 
     def used(self, tool, name):
-        """Whether the test passes unmutated: tried when first asked. One that
-        fails, or skips all (77), cannot kill; with tcc nor can a slow one."""
+        """Whether a test passes without a mutant; it runs once to find out.
+        One that fails or skips all (77) is not used, nor a slow one with
+        tcc."""
         key = tool, name
         if key not in self.time:
             code, self.hash[key], spent = self.run(
@@ -564,14 +588,14 @@ extern const {kind} {symbol};
         return self.time[key] is not None
 
     def tools_for(self, file):
-        """Those that its mutants meet."""
+        """The compilers for mutants of this file."""
         unwanted = 'scalar' if '/kernels/' in file else \
             '' if '/rows/' in file else 'gcc'
         return [t for t in self.tools if t != unwanted]
 
     def steps(self, tool, file):
-        """The tests that a mutant of this file meets with this tool, those
-        first that have killed most a second so far."""
+        """The tests for a mutant of this file with this compiler, in order:
+        first those that have killed most mutants per second so far."""
         vectors = 'gcc' in self.tools_for(file)
         folder = folder_of(file)
         before = self.tools[:self.tools.index(tool)]
@@ -603,6 +627,7 @@ extern const {kind} {symbol};
         return sorted(found, key=worth)
 
     def judge(self, mutant, hint):
+        """Puts a mutant in place and returns its outcome; see verdict()."""
         path = os.path.join(self.tree, mutant.file)
         with open(path) as f:
             text = f.read()
@@ -617,11 +642,12 @@ extern const {kind} {symbol};
                 f.write(text)
 
     def meets(self, file, tool, name, lib):
-        """The mutant meets a test: None, or how it is seen."""
+        """Runs a test on a mutant. Returns None, or the outcome and who."""
         if not self.used(tool, name):
             return None
-        code, value, _ = self.run(tool, name, lib, 4 * self.time[tool, name] + 1,
-                               file, self.tree)
+        code, value, _ = self.run(tool, name, lib,
+                                  4 * self.time[tool, name] + 1,
+                                  file, self.tree)
         for place in (file, folder_of(file)):
             key = tool, name, place
             self.met[key] = self.met.get(key, 0) + 1
@@ -633,7 +659,8 @@ extern const {kind} {symbol};
         return None
 
     def verdict(self, file, hint):
-        """hint: the test and tool that killed it when src/ was another."""
+        """The outcome, and the test and compiler that decided it. hint: those
+        that killed the mutant in another state of src/, or None."""
         bits, different = None, []
         tools = self.tools_for(file)
         if hint and hint[1] in tools and hint[0] in self.names:
@@ -648,13 +675,13 @@ extern const {kind} {symbol};
                 return 'stillborn', ''
             different.append(what != self.unchanged(tool, file))
             if not different[-1]:
-                continue            # not in this compiler's view of it
+                continue            # the same code with this compiler
             for name in self.steps(tool, file):
                 seen = self.meets(file, tool, name, lib)
                 if seen and seen[0] == 'killed':
                     return seen
                 bits = seen or bits
-        # what gcc makes nothing of does nothing, whatever tcc makes of it
+        # gcc decides whether the code is the same, not tcc
         if not any(different[1:] or different):
             return 'equivalent', ''
         return bits or ('survived', '')
@@ -666,8 +693,8 @@ LISTED = os.path.join(HERE, 'survivors.txt')
 
 
 def blocks_of(text):
-    """(key, reason) of each block of a list: FUNCTION, BEFORE, AFTER, REASON
-    on lines of their own, a blank line between."""
+    """(key, reason) of each block of survivors.txt: FUNCTION, BEFORE, AFTER,
+    REASON on lines of their own, a blank line between."""
     found = []
     for block in text.split('\n\n'):
         lines = [x for x in block.strip().split('\n')
@@ -700,7 +727,7 @@ def all_parts(tree=ROOT):
 
 
 def check_list(mutants, outcome, known):
-    """The lines that make a run fail."""
+    """Findings: listed mutants that no longer exist or are killed."""
     keys, wrong = {m.key for m in mutants}, []
     for key in known:
         shown = key.replace('\t', '\n    ')
@@ -712,7 +739,7 @@ def check_list(mutants, outcome, known):
 
 
 def tests_hash():
-    """Of the tests: a survivor of other ones is tried again."""
+    """A hash of the tests' tokens: other tests may kill a survivor."""
     h = hashlib.sha256()
     for f in sorted(glob.glob(f'{ROOT}/tests/*.[ch]')
                     + glob.glob(f'{ROOT}/tests/fuzz/*.[ch]')
@@ -722,7 +749,7 @@ def tests_hash():
 
 
 def state_of(file, tree=ROOT):
-    """What an outcome of a mutant of this file is about: its tokens."""
+    """A hash of a file's tokens. An outcome holds while it is the same."""
     return hashlib.sha256(spelling(read(file, tree)).encode()).hexdigest()[:8]
 
 
@@ -730,7 +757,7 @@ LOG = BUILD + '/mutation.tsv'
 
 
 def read_log():
-    """(key, outcome, state of its file, hash of src/) of all that have run."""
+    """(key, outcome, state of the file, hash of src/) of each run so far."""
     if not os.path.exists(LOG):
         return []
     found = []
@@ -742,7 +769,7 @@ def read_log():
 
 
 def write_log(lines):
-    """The log anew, from what read_log() returns."""
+    """Writes the log from what read_log() returns."""
     with open(LOG + '.new', 'w') as f:
         for line in lines:
             f.write('\t\t'.join(line) + '\n')
@@ -750,10 +777,10 @@ def write_log(lines):
 
 
 def what_is_known(mutants, known):
-    """key -> outcome, of mutants whose file is as it was; the keys of those
-    that ran with all of src/ as it is; key -> (test, tool) that killed it in
-    whatever state. A survivor stands only where it met these tests, or has its
-    reason anyway."""
+    """Returns three tables: key -> outcome of mutants whose file is the same;
+    the keys of those that ran on src/ as it is; key -> (test, compiler) that
+    killed the mutant in any state. The outcome of a survivor holds only if
+    it ran with the tests as they are, or is listed."""
     states = {f: state_of(f) for f in {m.file for m in mutants}}
     states = {m.key: states[m.file] for m in mutants}
     outcome, here, killers = {}, set(), {}
@@ -773,14 +800,15 @@ def what_is_known(mutants, known):
 
 
 def sample_of(mutants, count, seed):
-    """A sample that is most of the same when the code has changed a little:
-    by the hash of each mutant, not by its place."""
+    """A sample of mutants by the hashes of their keys. A small change of the
+    code changes few of them."""
     def dice(m):
         return hashlib.sha256(f'{seed}\t{m.key}'.encode()).hexdigest()
     return sorted(mutants, key=dice)[:count]
 
 
 def main():
+    """Draws, runs and reports mutants; the exit code."""
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--minutes', type=float, default=1e9)
     p.add_argument('--all', action='store_true',
@@ -826,7 +854,7 @@ def main():
 
 
 def run_all(a, wanted, outcome, here, killers):
-    """Runs these mutants; what comes of each goes into outcome, here and the
+    """Runs these mutants. Writes each outcome into outcome, here and the
     log."""
     suite = Suite(a.folder)
     began, done = time.time(), 0
@@ -854,7 +882,8 @@ def run_all(a, wanted, outcome, here, killers):
 
 
 def report(wanted, total, outcome, here, known, wrong):
-    """Prints the survivors, what is wrong, and the sums; adds to wrong."""
+    """Prints the survivors, the findings in wrong and the sums. Adds to wrong
+    if too many survivors cost speed."""
     ran = [m for m in wanted if m.key in outcome]
     count, by = {}, {}
     for m in ran:
@@ -873,7 +902,7 @@ def report(wanted, total, outcome, here, known, wrong):
     counted = sum(count.get(k, 0) for k in ('killed', 'bits', 'survived'))
     for w in wrong:
         print(w)
-    # one of a handful of mutants says nothing of their share
+    # one of very few mutants says nothing about the share
     if speed > max(0.03 * counted, 1):
         wrong.append('speed')
         print(f'{speed} of {counted} only cost speed: more than 3 %')

@@ -18,7 +18,7 @@ import struct
 
 ALLOC, EXEC, MERGE, STRINGS = 2, 4, 16, 32      # flags of sections
 RELA, NOBITS, REL = 4, 8, 9                     # types of sections
-X86, X86_PC = 62, (2, 4, 9, 41, 42)             # relocations relative to the pc
+X86, X86_PC = 62, (2, 4, 9, 41, 42)     # relocations from the instruction
 LEFT_OUT = ('.eh_frame', '.note.gnu.property')
 
 Symbol = collections.namedtuple('Symbol', 'name info other section value size')
@@ -144,7 +144,8 @@ class Object:
         return at
 
     def prepare(self):
-        """Each section's first hash, and its edges (place, to, place there)."""
+        """Each section's first hash, and its edges: where, whereto, and the
+        place there."""
         self.hash, self.out, self.into = {}, {}, {}
         for s in self.sections:         # first of all where pieces begin
             for _, kind, symbol, addend in s.relocations:
