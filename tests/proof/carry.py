@@ -8,7 +8,8 @@ outcomes of mutants get the new names.
 
 A default and a relation are changed on purpose, and the comparison must
 refuse both. What no build here compiles, such as the lines for other
-compilers, is not compared: functions whose tokens differ are named.
+compilers, is not compared: functions and preprocessor lines whose tokens
+differ by more than names are printed.
 """
 import collections
 import concurrent.futures
@@ -23,7 +24,7 @@ import tempfile
 import mutate
 import objects
 from common import ROOT, BUILD, read, source_files, source_hash
-from ctokens import code_of, is_word, tokens_of
+from ctokens import code_of, is_word, show, spelling, tokens_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(ROOT, 'tests', 'PROOF.md')
@@ -195,9 +196,14 @@ class Names:
         return found
 
     def changed(self):
-        """Functions and definitions that differ by more than names."""
+        """Functions, definitions and lines of the preprocessor that differ by
+        more than names."""
+        old, new = lines_of(self.old_tree), lines_of(self.new_tree)
+        lines = [x for shape in {**old, **new}
+                 for x in (old.get(shape, [])[len(new.get(shape, [])):]
+                           or new.get(shape, [])[len(old.get(shape, [])):])]
         return sorted({p.name for p in self.old if p not in self.same}
-                      | {p.name for p in self.added})
+                      | {p.name for p in self.added}) + sorted(lines)
 
     def part_of(self, file, function, text):
         """The old part that a block is about, by its name, or for * by its
@@ -239,6 +245,23 @@ class Names:
                     for p in self.new):
                 return None             # nor has somebody renamed it by hand
         return new if self.is_in_new(new[0], new[2]) else None
+
+
+def lines_of(tree):
+    """The lines of the preprocessor without #include: shape -> those that have
+    it. A shape has a number for each name."""
+    found = collections.defaultdict(list)
+    for file in source_files(tree):
+        for line in spelling(read(file, tree)).split('\n'):
+            words = [w.strip() for w in line.split('\0') if w.strip()]
+            if words[:1] == ['#'] and words[1:2] != ['include']:
+                names = {}
+                shape = ' '.join(
+                    str(names.setdefault(w, f'@{len(names)}'))
+                    if n > 1 and is_word(w) and w != 'defined' else w
+                    for n, w in enumerate(words))
+                found[shape].append(show(words[:12]))
+    return found
 
 
 def spellings(name):
