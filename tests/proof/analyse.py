@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What static analysers say of src/, against what is known and explained.
+"""What static analysers report about src/, compared with analysed.txt.
 
     tests/proof/analyse.py [--quick]
 
@@ -10,11 +10,11 @@ analysed.txt has a block for it,
     the tool
     the file
     the check
-    the line as it is
-    why it is none
+    the line as it is, without a comment
+    why it is no error
 
-and so is a block that nothing finds any more. Each tool must also see a null
-pointer that is planted. Exits 1 after a failure, 77 where a tool is missing.
+and so is a block that nothing finds any more. Each tool must also report a
+planted null pointer. Exits 1 after a failure, 77 where no tool is installed.
 """
 import os
 import re
@@ -65,7 +65,7 @@ int planted(int n)
 
 
 def findings(tool, source):
-    """(file, check, line) of all that a tool says of a file."""
+    """(file, check, line) of each warning of a tool about a file."""
     after = ['--', *FLAGS] if tool == 'clang-tidy' else []
     r = subprocess.run([*TOOLS[tool], source, *after], cwd=ROOT,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -76,7 +76,8 @@ def findings(tool, source):
             r.stdout, re.M):
         with open(os.path.join(ROOT, path), errors='replace') as f:
             lines = f.read().split('\n')
-        line = ' '.join(lines[int(number) - 1].split())
+        line = re.sub(r'/\*.*?\*/|//.*|/\*.*', ' ', lines[int(number) - 1])
+        line = ' '.join(line.split())
         name = os.path.relpath(os.path.join(ROOT, path), ROOT)
         found.add((name, check.split(',')[0].split('[')[-1], line))
     return found
@@ -91,6 +92,7 @@ def known():
 
 
 def main():
+    """Runs each analyser and compares; the exit code."""
     quick = '--quick' in sys.argv[1:]
     failed = missing = 0
     listed = known()

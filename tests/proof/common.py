@@ -1,29 +1,42 @@
-"""What the proof's programs share: where things are, and the hash of src/."""
+"""What the programs of the long tier share: paths, and the hash of src/."""
 import glob
 import hashlib
 import os
 import subprocess
+
+import ctokens
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 BUILD = os.environ.get('BNFLOSS_PROOF_DIR', os.path.join(ROOT, 'build-proof'))
 
 
-def source_hash():
-    """Of every file in src/ and of the header: what a proof is about."""
+def source_files(tree=ROOT):
+    """Paths of all C files in src/, relative to the tree, in order."""
+    return sorted(os.path.relpath(f, tree)
+                  for f in glob.glob(f'{tree}/src/**/*', recursive=True)
+                  if f.endswith(('.c', '.h')))
+
+
+def read(file, tree=ROOT):
+    """The text of a file in the tree."""
+    with open(os.path.join(tree, file), encoding='utf-8') as f:
+        return f.read()
+
+
+def source_hash(tree=ROOT):
+    """A hash of the tokens of src/ and of the header: what the results are
+    about. A change of comments or layout does not change it."""
     h = hashlib.sha256()
-    files = [f for f in glob.glob(f'{ROOT}/src/**/*', recursive=True)
-             if f.endswith(('.c', '.h'))] + [f'{ROOT}/include/bnfloss.h']
-    for f in sorted(files):
-        h.update(os.path.relpath(f, ROOT).encode() + b'\0')
-        with open(f, 'rb') as content:
-            h.update(content.read() + b'\0')
+    for file in [*source_files(tree), 'include/bnfloss.h']:
+        h.update(file.encode() + b'\0\0')
+        h.update(ctokens.spelling(read(file, tree)).encode() + b'\0\0')
     return h.hexdigest()
 
 
 def archive(command, folder, tree=ROOT):
-    """The library as an archive in folder: tests that include src/ themselves
-    then take nothing from it. Its path, or None and what the compiler said."""
+    """Builds the library as an archive in folder, so that tests that include
+    src/ take nothing from it. Its path, or None and what the compiler said."""
     made, lib = os.path.join(folder, 'bnfloss.o'), folder + '/libbnfloss.a'
     try:                        # a compiler can take all day over a loop
         r = subprocess.run([*command, '-w', f'-I{tree}/include', '-c',
@@ -59,8 +72,8 @@ def all_tests():
 
 
 def threads_of(folder):
-    """clang-19's flags for OpenMP, with its own libomp or an older one, which
-    serves as well; none where there is no libomp."""
+    """clang-19's flags for OpenMP, with its own libomp or an older one. None
+    where there is no libomp."""
     probe = os.path.join(folder, 'probe.c')
     with open(probe, 'w') as f:
         f.write('#include <omp.h>\n'

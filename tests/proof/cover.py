@@ -6,12 +6,13 @@
 Builds the library with clang-19's source-based coverage (-fcoverage-mcdc),
 runs every tests/test_*.c and the fuzz targets' seeds on every instruction set
 of this machine and merges what they have seen. What was missed is compared
-with uncovered.txt, where each exception has its reason.
+with uncovered.txt, where each exception has its reason. --keep judges the last
+run again, by the text that src/ had then.
 
 Fails on a miss without a reason, on a reason that no longer applies and on a
-test that fails. Each use of a macro counts for itself; the functions that
-the pages' headers make for each instruction set are merged by their place, and
-must each have been called.
+test that fails. Each use of a macro counts separately. The functions that
+headers define for each instruction set are merged by their place in the
+source, and each of them must have been called.
 """
 import argparse
 import glob
@@ -24,7 +25,8 @@ import sys
 import time
 from collections import Counter
 
-from common import ROOT, BUILD, all_tests, archive, test_source, threads_of
+from common import ROOT, BUILD, all_tests, archive, source_hash, test_source, \
+    threads_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FLAGS = ['-g', '-O1', '-fno-fast-math', '-ffp-contract=off', '-w',
@@ -37,15 +39,15 @@ RUNS = {'gaps': [{}, {'OMP_NUM_THREADS': '1', 'OMP_THREAD_LIMIT': '2'}]}
 
 
 def sh(command, **more):
+    """Runs a command and keeps what it says."""
     return subprocess.run(command, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True,
                           errors='replace', **more)
 
 
 def build(name, folder, flags, lib):
-    """The program of a test. Its own lines are of no interest, so it carries
-    no counters, unless it includes src/. Whether it was built, and whether it
-    has any."""
+    """Builds the program of a test. It has counters only if it includes src/.
+    Returns whether it was built, and whether it includes src/."""
     program = os.path.join(folder, name)
     with open(test_source(name)) as f:
         inside = re.search(r'# *include "(\.\./)+src/', f.read()) is not None
@@ -63,7 +65,8 @@ def build(name, folder, flags, lib):
 
 
 def build_and_run(folder):
-    """What has the counters, the library first, and how many tests failed."""
+    """Returns the files that have counters, the library first, and how many
+    tests failed."""
     threads = threads_of(folder)
     if not threads:
         print('SKIPPED: several threads: no libomp (apt: libomp-dev)')
@@ -89,6 +92,7 @@ def build_and_run(folder):
 
 
 def export(folder, programs):
+    """Merges the profiles; what llvm-cov says about them."""
     data = os.path.join(folder, 'merged.profdata')
     sh(['llvm-profdata-19', 'merge', '-o', data,
         *glob.glob(folder + '/*.profraw')]).check_returncode()
@@ -107,13 +111,15 @@ def export(folder, programs):
 # ---- What was seen ----------------------------------------------------------
 
 class Source:
-    """The text of src/, for places in it."""
+    """The text of src/ at the time of the run. Places in it are lines and
+    columns, which a change of a comment would move."""
 
     def __init__(self):
         self.lines = {}
+        self.tree = os.path.join(BUILD, 'coverage')
 
     def function(self, file, line):
-        """The one around a line."""
+        """The name of the function around a line."""
         self.at(file, 1, 1, 1, 1)
         for text in reversed(self.lines[file][:line]):
             m = re.match(r'[A-Za-z_].*?(\w+)\(', text)
@@ -124,20 +130,23 @@ class Source:
 
     def at(self, file, l1, c1, l2, c2):
         if file not in self.lines:
-            with open(file) as f:
+            kept = os.path.join(self.tree, os.path.relpath(file, ROOT))
+            with open(kept) as f:
                 self.lines[file] = f.read().split('\n')
         x = self.lines[file][l1 - 1:l2]
         if l1 == l2:
             text = x[0][c1 - 1:c2 - 1]
         else:
             text = ' '.join([x[0][c1 - 1:], *x[1:-1], x[-1][:c2 - 1]])
+        text = re.sub(r'/\*.*?\*/', ' ', text)
         text = ' '.join(text.split())
         return text if len(text) <= 70 else text[:67] + '...'
 
 
 def gather(data):
-    """Three tables, place -> what was seen there: a place is (file, l1, c1,
-    l2, c2, where the macro was used)."""
+    """Tables of regions, branches and decisions, place -> counts, and one of
+    functions, name -> calls. A place is (file, l1, c1, l2, c2, where the macro
+    was used)."""
     regions, branches, decisions, functions = {}, {}, {}, {}
     prefix = ROOT + '/src/'
 
@@ -183,8 +192,8 @@ def gather(data):
 
 
 def missed_lines(regions):
-    """(file, line) of each line of code -> whether nothing on it was run: the
-    regions that begin on it, or else the innermost one that it is in."""
+    """(file, line) of each line of code -> whether it was missed. The regions
+    that begin on it decide, or else the innermost one around it."""
     lines = {}
     for p, (count, _) in sorted(regions.items(), key=lambda x: x[0][:3]):
         file, l1, _, l2, _, used = p
@@ -201,8 +210,8 @@ def missed_lines(regions):
 
 
 def misses_of(tables):
-    """What there is, table by table, and (file, function, kind, text, line,
-    table, place) of everything that was missed."""
+    """How many entries each table has, and (file, function, kind, text, line,
+    table, place) of each that was missed."""
     regions, branches, decisions, functions = tables
     source, found = Source(), []
     of = {'regions': 0, 'branches': 0, 'MC/DC': 0}
@@ -251,7 +260,7 @@ def read_exceptions():
 
 
 def share(of, missed, explained):
-    """Of so many, so many were missed, some of them explained."""
+    """A share as text: so many of so many, and with those explained."""
     text = f'{100 * (of - missed) / max(of, 1):.2f} % ({of - missed} of {of}'
     if explained:
         text += f', {100 * (of - missed + explained) / max(of, 1):.2f} % ' \
@@ -260,6 +269,7 @@ def share(of, missed, explained):
 
 
 def report(tables, failed):
+    """Prints misses and shares; how many findings there are."""
     (of, misses), known = misses_of(tables), read_exceptions()
     used, wrong, explained, shown = set(), failed, Counter(), set()
     lines = missed_lines(tables[0])
@@ -293,6 +303,7 @@ def report(tables, failed):
 
 
 def main():
+    """Runs the tests with counters and reports; the exit code."""
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--keep', action='store_true',
                    help='judge the last run again, without running')
@@ -309,11 +320,16 @@ def main():
         return 77
     failed = 0
     if a.keep:
+        if source_hash(folder) != source_hash():
+            print('STALE: the last run is about another src/')
+            return 1
         with open(folder + '/export.json') as f:
             data = json.load(f)['data'][0]
     else:
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
+        for part in ('src', 'include'):
+            shutil.copytree(os.path.join(ROOT, part), f'{folder}/{part}')
         counted, failed = build_and_run(folder)
         data = export(folder, counted)
     return 1 if report(gather(data), failed) else 0

@@ -2,24 +2,30 @@
 """Mutation test: small bugs put into src/, one at a time, to see who notices.
 
     tests/proof/mutate.py [--minutes M] [--all | --sample N --kernels K]
-                          [--seed S] [--listed] [--files PART] [--keep]
+                          [--seed S] [--listed] [--files PART]
 
 Operators: relations, arithmetic, logic, constants, negated conditions, dropped
-statements, swapped arguments. A seeded sample of the mutants of src/losses,
-src/rows and src/door, and one of src/kernels, meets the tests until one fails.
+statements, swapped arguments. A seeded sample of the mutants of src/ without
+its kernels, and one of src/kernels, meets the tests until one fails.
+
+The key of a mutant is its function with the statement before and after, as
+tokens. So it stays the same when a comment or the layout changes, when the
+function moves and when another function changes.
+
 Outcomes are kept in build-proof/mutation.tsv, so that a run can be stopped and
-taken up again, and by --keep in mutants.txt, from where another clone takes
-them up. One stands while the mutant's own file is as it was; but a sample is
-always of src/ as it is. What killed one before goes first.
+taken up again. An outcome holds while the tokens of the mutant's own file are
+the same; but a sample always runs on src/ as it is. The test that killed a
+mutant before goes first.
 
     killed      a test failed, crashed or hung
     bits        no test failed, but the hash of a fuzz target's results changed
     equivalent  the same object code as without it: not counted
     stillborn   does not compile: not counted
-    survived    must be in survivors.txt with its reason
+    survived    no test noticed; reported, and not a failure
 
-Fails on a survivor without a reason, a reason whose line has gone, a reason
-whose mutant is killed, and more than 3 % of survivors that only cost speed.
+survivors.txt lists the survivors that cost speed or lack a test. A run fails
+if a listed mutant no longer exists or is killed, and if more than 3 % of the
+mutants are survivors that cost speed.
 """
 import argparse
 import glob
@@ -33,166 +39,356 @@ import subprocess
 import sys
 import time
 
-from common import ROOT, BUILD, all_tests, source_hash, test_source
+from common import ROOT, BUILD, all_tests, read, source_files, source_hash, \
+    test_source
+from ctokens import KEYWORDS, closing, code_of, is_word, name_apart, \
+    parts_of, show, spelling
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOKEN = re.compile(
-    r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
-    r'|^[ \t]*#(?:\\\n|[^\n])*'
-    r'|0[xX][0-9a-fA-F.]+(?:[pP][+-]?\d+)?[uUlLfF]*'
-    r'|\d+\.?\d*(?:[eE][+-]?\d+)?[uUlLfF]*|[A-Za-z_]\w*'
-    r'|<<=|>>=|->|\+\+|--|&&|\|\||[-+*/%&|^<>=!]=|<<|>>|[^\s\w]',
-    re.S | re.M)
 SWAP = {'<': '<=', '<=': '<', '>': '>=', '>=': '>', '==': '!=', '!=': '==',
         '+': '-', '-': '+', '*': '/', '/': '*', '%': '*', '&&': '||',
         '||': '&&', '&': '|', '|': '&', '<<': '>>', '>>': '<<', '+=': '-=',
         '-=': '+=', '*=': '/=', '|=': '&=', '&=': '|=', '++': '--',
         '--': '++'}
-KEYWORDS = set('if for while switch return sizeof do else case default '
-               'static const typedef struct union enum goto'.split())
-SYMMETRIC = ('bn_same_text', 'bn_most', 'bn_times')
-# Minutes, of the kernels' maths; and of formulas that batches has as well.
+# What may take its first two arguments in either order: the same result, or
+# one that differs beside a NaN alone, whose row is one of NaN.
+SYMMETRIC = set('bn_same_text bn_most bn_times bn_fma_slow v_add v_mul v_max '
+                'v_min v_fma v_any_equal'.split())
+STRICT = {'<': '<=', '<=': '<', '>': '>=', '>=': '>'}
+# These take minutes; batches has their formulas as well.
 SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
 THREADED = 'environment', 'scratch'
-# Tests that are about a part: the others' mutants would die there by luck.
-LOW = 'src/kernels/', 'src/rows/'
-ABOUT = {'maths': 'src/losses/', 'cpu': 'src/kernels/cpu.c',
+# Tests of one part. Mutants of other parts would die there by chance.
+LOW = r'src/(kernels|rows)/'
+ABOUT = {'maths': r'src/losses/', 'cpu': r'src/kernels/(.*/)?cpu\.c$',
          'kernels': LOW, 'fused': LOW, 'shapes': LOW,
-         'slices': (*LOW, 'src/door/')}
+         'slices': r'src/(kernels|rows|door|api)/'}
 FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run properties gaps selftest '
          'kernels family_edges guard edges batches').split()
 SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
 
 
 class Mutant:
-    def __init__(self, file, text, start, end, new, operator):
-        self.file, self.start, self.end, self.new = file, start, end, new
-        self.line = text.count('\n', 0, start) + 1
-        first = text.rfind('\n', 0, start) + 1
-        last = text.find('\n', max(end - 1, start))
-        self.before = ' '.join(text[first:last].split())
-        self.after = ' '.join((text[first:start] + new
-                               + text[end:last]).split())
-        self.operator = operator
-        self.key = f'{file}\t{self.before}\t{self.after}'
+    """One change of one part: the text new replaces the tokens i to j."""
+
+    def __init__(self, part, i, j, new, operator):
+        self.part, self.i, self.j, self.new = part, i, j, new
+        self.file, self.operator = part.file, operator
+        self.start, self.end = part.tokens[i].start, part.tokens[j - 1].end
+        self.line = part.text.count('\n', 0, self.start) + 1
+        first, last = statement_around(part, i, j)
+        begin, end = part.tokens[first].start, part.tokens[last - 1].end
+        self.before = show(part.words[first:last])
+        self.after = show([t.text for t in code_of(
+            part.text[begin:self.start] + new + part.text[self.end:end])])
+        self.key = f'{part.name}\t{self.before}\t{self.after}'
 
 
-def tokens_of(text):
-    found = []
-    for m in TOKEN.finditer(text):
-        t = m.group()
-        if t.startswith(('/*', '//', '"', "'")) or t.lstrip().startswith('#'):
-            continue
-        found.append((t, m.start(), m.end()))
-    return found
+LONG = 40                   # tokens; a list of more is looked at in pieces
 
 
-def closing(tokens, i):
-    """Index of the bracket that closes the one at i."""
-    depth = 0
-    for j in range(i, len(tokens)):
-        depth += tokens[j][0] in '([{'
-        depth -= tokens[j][0] in ')]}'
-        if depth == 0:
-            return j
-    return len(tokens) - 1
+def boundaries(part):
+    """Indices at which a statement begins, and those at which an element of a
+    list or a list in it does."""
+    if hasattr(part, 'begins'):
+        return part.begins
+    words, kinds, begins, lists = part.words, [], {0}, set()
+    level, case = 0, False
+    for i, w in enumerate(words):
+        if w == '{':
+            before = words[i - 1] if i else ''
+            kinds.append(before == '=' or bool(kinds and kinds[-1])
+                         or 'enum' in words[max(i - 2, 0):i])
+            if kinds[-1]:
+                lists.add(i + 1)
+            else:
+                begins.update({i, i + 1})
+        elif w == '}' and kinds:
+            if kinds.pop():
+                lists.add(i)
+            else:
+                begins.update({i, i + 1})
+        elif w == ',' and kinds and kinds[-1] and level == 0:
+            lists.update({i, i + 1})
+        level += w in ('(', '[')
+        level -= w in (')', ']')
+        if w == ';' and level == 0:
+            begins.add(i + 1)
+        elif w in ('else', 'do'):
+            begins.update({i, i + 1})
+        elif w in ('if', 'while', 'for', 'switch') and level == 0:
+            begins.update({i, closing(words, i + 1) + 1})
+        elif w in ('case', 'default') and level == 0:
+            case = True
+        elif w == ':' and case and level == 0:
+            case = False
+            begins.add(i + 1)
+    part.begins = sorted(begins | {len(words)}), lists
+    return part.begins
 
 
-def arguments(tokens, i, j):
-    """Spans of the arguments between the brackets i and j."""
+def statement_around(part, i, j):
+    """Where the smallest statement around some tokens begins and ends."""
+    begins, lists = boundaries(part)
+    first = max(b for b in begins if b <= i)
+    last = min(b for b in begins if b >= j)
+    if last - first > LONG:
+        first = max([b for b in lists if first < b <= i], default=first)
+        last = min([b for b in lists if j <= b < last], default=last)
+    return first, last
+
+
+def arguments(words, i, j):
+    """Spans of the arguments between the brackets i and j, as indices."""
     spans, depth, start = [], 0, i + 1
     for k in range(i + 1, j + 1):
-        t = tokens[k][0]
-        if depth == 0 and (t == ',' or k == j):
+        w = words[k]
+        if depth == 0 and (w == ',' or k == j):
             if k > start:
-                spans.append((tokens[start][1], tokens[k - 1][2]))
+                spans.append((start, k))
             start = k + 1
-        depth += t in '([{'
-        depth -= t in ')]}'
+        depth += w in ('(', '[', '{')
+        depth -= w in (')', ']', '}')
     return spans
 
 
-def mutants_of(file, text):
-    tokens = tokens_of(text)
-    found = []
+# ---- Noise ------------------------------------------------------------------
 
-    def add(start, end, new, operator):
-        found.append(Mutant(file, text, start, end, new, operator))
+def stands_alone(words, i):
+    """Whether a token is all of a value that is assigned, initialised,
+    returned or passed."""
+    return (words[i - 1] in ('=', 'return', '(', ',', '{', '?', ':')
+            and words[i + 1] in (';', ',', ')', '}', ':'))
 
-    depth = top = 0                 # of braces: only functions' insides
-    for i, (t, start, end) in enumerate(tokens):
-        before = tokens[i - 1][0] if i else ''
-        if depth == 0:
-            top = i                 # where its function begins
-        depth += t == '{'
-        depth -= t == '}'
-        if depth == 0:
+
+def is_sign(words, i):
+    """Whether a token is the 1 of a -1 that stands alone: some negative
+    number, of which only the sign is looked at."""
+    return (words[i] == '1' and words[i - 1] == '-'
+            and words[i - 2] in ('=', 'return', '(', ',', '{', '?', ':')
+            and words[i + 1] in (';', ',', ')', '}', ':'))
+
+
+def is_array_size(part, i):
+    """Whether a token is in the brackets of an array that is declared."""
+    begins, _ = boundaries(part)
+    words, first = part.words, max(b for b in begins if b <= i)
+    depth = 0
+    for k in range(i, first, -1):
+        depth += words[k] == ']'
+        depth -= words[k] == '['
+        if words[k] in ('=', '{', '(') and depth <= 0:
+            return False
+        if depth < 0 and is_word(words[k - 1]):
+            return (is_word(words[first]) and words[first] not in
+                    ('return', 'case', 'goto', 'sizeof')
+                    and (is_word(words[first + 1]) or (words[first + 1] == '*'
+                         and words[first] in KEYWORDS)))
+    return False
+
+
+def bound_of(words, i):
+    """The constant that a loop's counter, at i or left of it, is compared
+    with: where it begins and ends, or None. A constant is made of numbers and
+    of names in capitals."""
+    relation = i
+    while relation and words[relation] not in STRICT:
+        if words[relation] in (';', '{', '}', '&&', '||'):
+            return None
+        relation -= 1
+    first = relation
+    while first and words[first] not in (';', '{', '}', '&&', '||', '?', ','):
+        first -= 1
+    if words[first] != ';':
+        return None
+    depth, k = 0, first                 # in the brackets of a for?
+    while k and depth <= 0:
+        depth += words[k] == '('
+        depth -= words[k] == ')'
+        if words[k] in ('{', '}'):
+            return None
+        k -= 1
+    if words[k] != 'for':
+        return None
+    last = relation + 1
+    while words[last] not in (';', '&&', '||'):
+        if not re.match(r'\d|[A-Z][A-Z0-9_]*$|[-+*/()]$', words[last]):
+            return None
+        last += 1
+    return relation + 1, last
+
+
+def has_stride(part, i):
+    """Whether a relation is in the head of a loop whose counter takes steps
+    of a named constant."""
+    first, last = statement_around(part, i, i + 1)
+    head = part.words[first:last]
+    return head[0] == 'for' and ';' in head[:i - first] and any(
+        w == '+=' and re.match(r'[A-Z][A-Z0-9_]*$', head[k + 1])
+        for k, w in enumerate(head))
+
+
+def bare(words):
+    """An operand without a cast and without brackets around it, and whether
+    it had a minus in front."""
+    words, minus = list(words), False
+    while words and words[0] in ('(', '-'):
+        if words[0] == '-':
+            minus, words = True, words[1:]
             continue
-        operand = bool(re.match(r'[\w)\]]', before)) and before not in KEYWORDS
-        if t in SWAP and (operand or t in ('++', '--')):
-            add(start, end, SWAP[t], 'relation' if t in
-                ('<', '<=', '>', '>=', '==', '!=') else 'arithmetic')
-        elif t in ('-', '!') and not operand:
-            add(start, end, '', 'negation')
-        elif re.fullmatch(r'\d+', t):
-            add(start, end, str(int(t) + 1), 'constant')
-        elif re.match(r'\d', t):
-            add(start, end, f'({t} + 1)', 'constant')
-        if t in ('if', 'while') and tokens[i + 1][0] == '(':
-            j = closing(tokens, i + 1)
-            add(tokens[i + 1][1], tokens[j][2],
-                '(!' + text[tokens[i + 1][1]:tokens[j][2]] + ')', 'condition')
-        if (re.match(r'[A-Za-z_]', t) and t not in KEYWORDS
-                and t not in SYMMETRIC and i + 1 < len(tokens)
-                and tokens[i + 1][0] == '('):
-            args = arguments(tokens, i + 1, closing(tokens, i + 1))
-            for a, b in list(zip(args, args[1:]))[:1]:
-                if text[a[0]:a[1]] != text[b[0]:b[1]]:
-                    add(a[0], b[1], text[b[0]:b[1]] + ', ' + text[a[0]:a[1]],
-                        'arguments')
-        level = sum((u in '([') - (u in ')]') for u, _, _ in tokens[top:i])
-        if (level == 0 and before in (';', '{', '}', ')', 'else')
-                and re.match(r'[A-Za-z_*]', t) and t not in KEYWORDS):
-            j, level = i, 0
-            while j < len(tokens) and (tokens[j][0] != ';' or level):
-                level += tokens[j][0] in '([{'
-                level -= tokens[j][0] in ')]}'
-                j += 1
-            body = text[start:tokens[j][1]] if j < len(tokens) else ''
-            if re.search(r'=|\(|\+\+|--|break|continue', body):
-                add(start, tokens[j][1], '', 'statement')
-    seen, unique = set(), []
-    for m in found:
-        while m.key in seen:        # the same twice on one line
-            m.key += "'"
-        seen.add(m.key)
-        unique.append(m)
-    return unique
+        end = closing(words, 0)
+        words = words[1:end] if end == len(words) - 1 else \
+            words[end + 1:] if all(map(is_word, words[1:end])) else ['?']
+    return words, minus
+
+
+def span_from(words, i, step, stops):
+    """The tokens from i on, forwards or backwards, as far as the first of
+    stops outside brackets."""
+    found, depth = [], 0
+    while 0 <= i < len(words):
+        w = words[i]
+        opens = w in ('([{' if step > 0 else ')]}')
+        closes = w in (')]}' if step > 0 else '([{')
+        if depth == 0 and (closes or w in stops):
+            break
+        depth += opens
+        depth -= closes
+        found.append(w)
+        i += step
+    return (found if step > 0 else found[::-1]), i
+
+
+def is_choice(words, i):
+    """Whether a relation chooses the larger or the smaller of its two sides,
+    or the size of one: where they are equal either choice is the same."""
+    left, k = span_from(words, i - 1, -1, ('=', 'return', '?', ':', ',', ';',
+                                           '&&', '||'))
+    right, j = span_from(words, i + 1, 1, ('?', ';', ',', '&&', '||', ':'))
+    if j < len(words) and words[j] == '?':
+        one, j = span_from(words, j + 1, 1, (':', ';', ','))
+        two, j = span_from(words, j + 1, 1, (':', ';', ','))
+    elif k and words[k] == '(' and words[k - 1] == 'if' and words[j] == ')':
+        one, j = span_from(words, j + 1, 1, ('=', ';', '{'))
+        two, j = span_from(words, j + 1, 1, (';',))
+    else:
+        return False
+    sides = [bare(left), bare(right)]
+    arms = [bare(one), bare(two)]
+    if any(arm[0] not in [side[0] for side in sides] for arm in arms):
+        return False
+    if any(minus for _, minus in sides):
+        return False
+    return not any(minus for _, minus in arms) or ['0'] in (left, right)
+
+
+# ---- Operators --------------------------------------------------------------
+
+def constants(part, i):
+    """What a number becomes: at most one other text."""
+    words, w = part.words, part.words[i]
+    if w in ('0', '1') and stands_alone(words, i):
+        return [str(1 - int(w))]
+    if is_sign(words, i) or is_array_size(part, i):
+        return []
+    if not re.fullmatch(r'\d+', w):
+        return [f'({w} + 1)']
+    bound = bound_of(words, i)
+    less = bound and bound[0] <= i < bound[1] and int(w) > 0
+    return [str(int(w) + (-1 if less else 1))]
+
+
+def of_part(part):
+    """The mutants of one function or definition."""
+    words, tokens, found = part.words, part.tokens, []
+    level = 0
+
+    def add(i, j, new, operator):
+        found.append(Mutant(part, i, j, new, operator))
+
+    def text(i, j):
+        return part.text[tokens[i].start:tokens[j - 1].end]
+
+    for i, w in enumerate(words):
+        before = words[i - 1] if i else ''
+        if i > part.body:
+            operand = re.match(r'[\w)\]]', before) and before not in KEYWORDS
+            if w in STRICT and operand and (
+                    bound_of(words, i) or is_choice(words, i)
+                    or (w == '<' and has_stride(part, i))):
+                pass
+            elif w in SWAP and (operand or w in ('++', '--')):
+                add(i, i + 1, SWAP[w], 'relation' if w in
+                    ('<', '<=', '>', '>=', '==', '!=') else 'arithmetic')
+            elif w in ('-', '!') and not operand:
+                add(i, i + 1, '', 'negation')
+            elif re.match(r'\.?\d', w):
+                for new in constants(part, i):
+                    add(i, i + 1, new, 'constant')
+            if w in ('if', 'while') and words[i + 1] == '(':
+                j = closing(words, i + 1) + 1
+                add(i + 1, j, '(!' + text(i + 1, j) + ')', 'condition')
+            if is_word(w) and w not in KEYWORDS and w not in SYMMETRIC \
+                    and i + 1 < len(words) and words[i + 1] == '(':
+                args = arguments(words, i + 1, closing(words, i + 1))
+                for a, b in list(zip(args, args[1:]))[:1]:
+                    if words[a[0]:a[1]] != words[b[0]:b[1]] \
+                            and not any('"' in x for x in words[a[0]:b[1]]):
+                        add(a[0], b[1], text(*b) + ', ' + text(*a),
+                            'arguments')
+            if level == 0 and before in (';', '{', '}', ')', 'else') and (
+                    w in ('*', 'break', 'continue')
+                    or (is_word(w) and w not in KEYWORDS)):
+                body, j = span_from(words, i, 1, (';',))
+                if j < len(words) and words[j] == ';' and re.search(
+                        r'[=(]|\+\+|--|break|continue', ' '.join(body)):
+                    add(i, j, '', 'statement')
+        level += w in ('(', '[')
+        level -= w in (')', ']')
+    return found
+
+
+def mutants_of(parts):
+    """The mutants of these parts. Equal ones of one part are told apart by
+    [2], [3], .. behind its name, in order."""
+    found, seen, at = [], {}, set()
+    for part in parts:
+        for m in of_part(part):
+            place = m.file, m.start, m.end, m.new
+            if place in at:             # two operators, one change
+                continue
+            at.add(place)
+            n = seen[m.key] = seen.get(m.key, 0) + 1
+            if n > 1:
+                m.key = m.key.replace('\t', f' [{n}]\t', 1)
+            found.append(m)
+    return found
 
 
 # ---- Building and running ---------------------------------------------------
 
-def sh(command, timeout=1200, **more):    # of a machine with other work
+def sh(command, timeout=1200, **more):
+    """Runs a command and keeps what it says; the machine may be busy."""
     return subprocess.run(command, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=timeout,
                           text=True, errors='replace', **more)
 
 
 def seconds():
-    """Of CPU time, that the programs run so far have taken."""
+    """The CPU time that all programs run so far have taken."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 class Suite:
-    """The tests as objects, and the library made anew for each mutant."""
+    """Builds the tests once and the library for each mutant, and runs them."""
 
     # The cheapest first, and what survives one meets the next. tcc compiles
-    # the library in 10 ms; gcc in 1 s, and its kernels' pages in 10 more: those
-    # that the mutant cannot change are linked as they were, what is not of
-    # rows or kernels meets the scalar one alone, and kernels all at once.
+    # the library in 10 ms. gcc takes 1 s, and 10 more for its kernels: those
+    # that the mutant cannot change are linked as they were. A mutant outside
+    # rows and kernels meets the scalar ones alone.
     GCC = ['gcc', '-fopenmp', '-DBNFLOSS_OPENMP']
     TOOLS = {'tcc': ['tcc'], 'scalar': [*GCC, '-O1', '-DONLY_scalar'],
              'gcc': [*GCC, '-O2']}
@@ -210,55 +406,67 @@ class Suite:
         self.object, self.time, self.hash = {}, {}, {}
         self.met, self.kills = {}, {}
         shutil.copy(self.compile('gcc')[0], folder + '/gcc.o')
-        self.pages = self.keep_pages()
+        self.sets = self.keep_kernels()
         for tool in self.tools:     # a copy that stays
             shutil.copy(self.compile(tool, 'src/losses/')[0],
                         f'{folder}/{tool}.o')
         self.reads, self.links = {}, {}
         self.names = self.build_tests()
 
-    def keep_pages(self):
-        """The names of the kernels' pages; an object of theirs with nothing
-        else to be seen of it; and a library that can do without them."""
-        names = re.findall(r' bn_kernels_(scalar|avx2|avx512|avx512bf16|neon)$',
-                           sh(['nm', self.folder + '/gcc.o']).stdout, re.M)
+    def keep_kernels(self):
+        """Returns the instruction sets of the kernels. Makes kernels.o, which
+        exports their tables alone, and changes bnfloss.c so that macros can
+        leave each of them out."""
+        kind, table = re.search(
+            r'static const (\w+) FN\((\w+)\) = \{', ''.join(
+                read(f, self.tree) for f in source_files(self.tree)
+                if '/kernels/' in f)).groups()
+        symbols = dict((n, x + n) for x, n in re.findall(
+            rf' (\w*{table}_)(scalar|avx2|avx512|avx512bf16|neon)$',
+            sh(['nm', self.folder + '/gcc.o']).stdout, re.M))
         made = self.folder + '/gcc.o'
         for how in ('globalize', 'keep-global'):
-            sh(['objcopy', *(f'--{how}-symbol=bn_kernels_{n}' for n in names),
-                made, self.folder + '/pages.o'], check=True)
-            made = self.folder + '/pages.o'
+            sh(['objcopy', *(f'--{how}-symbol={x}' for x in symbols.values()),
+                made, self.folder + '/kernels.o'], check=True)
+            made = self.folder + '/kernels.o'
         path = self.tree + '/src/bnfloss.c'
         with open(path) as f:
             text = f.read()
-        for n in names:
-            page = f'#include "kernels/{n}.c"'
-            text = text.replace(page, f'''
+        macros = '\n'.join(read(f, self.tree)
+                           for f in source_files(self.tree))
+        for n, symbol in symbols.items():
+            has = re.search(rf'#\s*define (\w+_{n.upper()})\s', macros)
+            has = f'#define {has.group(1)}' if has else ''
+            text = re.sub(
+                rf'#include "kernels/(?:\w+/)*{n}\.c"', lambda m: f'''
 #if !defined(NO_{n})
-{page}
+{m.group()}
 #elif {int(n == 'scalar')} || !defined(ONLY_scalar)
-#define BN_HAVE_{n.upper()}
-extern const bn_kernels bn_kernels_{n};
-#endif''')
+{has}
+extern const {kind} {symbol};
+#endif''', text)
         with open(path, 'w') as f:
             f.write(text)
-        return names
+        return list(symbols)
 
-    def pages_of(self, file):
-        """The pages that a mutant of this file can change."""
-        page = os.path.basename(file)[:-2]
-        if '/kernels/' not in file or page in ('cpu', 'neon'):
+    def sets_of(self, file):
+        """The instruction sets that a mutant of this file can change."""
+        own = os.path.basename(file)[:-2]
+        if '/kernels/' not in file or own in ('cpu', 'neon'):
             return []
-        return [page] if page in self.pages else self.pages
+        return [own] if own in self.sets else self.sets
 
     def without(self, tool, file):
-        """Flags that leave out what it cannot, or the tool has not."""
-        return [f'-DNO_{n}' for n in self.pages if tool != 'tcc'
-                and (n not in self.pages_of(file)
+        """The flags that leave out the kernels that a mutant of this file
+        cannot change, or that the tool does not have."""
+        return [f'-DNO_{n}' for n in self.sets if tool != 'tcc'
+                and (n not in self.sets_of(file)
                      or (tool == 'scalar' and n != 'scalar'))]
 
     def compile(self, tool, file=None):
-        """The library as one object, with what a mutant of this file can
-        change compiled anew, and the hash of that; None if it does not."""
+        """Compiles what a mutant of this file can change and links the rest.
+        Returns the library as one object and the hash of the compiled part,
+        or None and what the compiler said."""
         made, lib = self.folder + '/made.o', self.folder + '/lib.o'
         for path in (made, lib):
             if os.path.exists(path):
@@ -271,25 +479,27 @@ extern const bn_kernels bn_kernels_{n};
         with open(made, 'rb') as f:
             h = hashlib.sha256(f.read()).hexdigest()
         if some:
-            sh(['ld', '-r', made, self.folder + '/pages.o', '-o', lib])
+            sh(['ld', '-r', made, self.folder + '/kernels.o', '-o', lib])
         else:
             os.rename(made, lib)
         return lib, h
 
     def unchanged(self, tool, file):
-        """The hash without a mutant; to be asked for before there is one."""
-        key = (tool, *self.pages_of(file))
+        """The hash without a mutant. Ask for it before one is in place."""
+        key = (tool, *self.sets_of(file))
         if key not in self.object:
             self.object[key] = self.compile(tool, file)[1]
         return self.object[key]
 
     def flags(self):
+        """The flags of every test."""
         return ['-w', '-I' + self.tree + '/include',
                 f'-DBNFLOSS_TEST_DIR="{ROOT}/tests"']
 
     def build_tests(self):
-        """Objects of the tests; what each reads of src/, and whether it wants
-        the library as well: one that does not is built anew each time."""
+        """Compiles the tests and returns their names. Notes which files of
+        src/ each includes, and whether it links the library: a test that
+        includes all of it is compiled for each mutant."""
         names = []
         for name in all_tests() + list(SEEDS):
             if name in SLOW:
@@ -298,8 +508,9 @@ extern const bn_kernels bn_kernels_{n};
             more = [f'-DTARGET="{name}.c"'] if name in SEEDS else []
             reads = sh(['gcc', '-MM', *self.flags(), *more, source]).stdout
             self.reads[name] = set(re.findall(r'/(src/\S+)', reads))
-            # all of it: built anew each time, without the library
-            self.links[name] = 'src/door/loss.c' not in self.reads[name]
+            # one that includes all of it does not link the library
+            self.links[name] = not any(
+                re.search(r'/rows/', f) for f in self.reads[name])
             if self.links[name] and not self.build_test(
                     name, [*self.flags(), *more, source], reads, out):
                 print(f'NOT USED: {name} does not compile')
@@ -308,8 +519,8 @@ extern const bn_kernels bn_kernels_{n};
         return names
 
     def build_test(self, name, what, reads, out):
-        """The object of a test; kept in build-proof/ by what it is made of,
-        and by where the tests are, which it knows."""
+        """Compiles a test, or takes it from build-proof/, where it is kept
+        under the hash of its sources and of ROOT. Whether it compiles."""
         h = hashlib.sha256(ROOT.encode())
         for path in re.findall(r'/\S+', reads):
             with open(path, 'rb') as f:
@@ -325,18 +536,19 @@ extern const bn_kernels bn_kernels_{n};
         return True
 
     def run(self, tool, name, lib, limit, file, tree):
-        """A test with a library; built anew if it reads the file itself."""
+        """Runs a test with a library; compiles it if it includes the file.
+        Returns its exit code, the hash that it printed, its CPU time."""
         program = os.path.join(self.folder, name)
         if file in self.reads[name] or not self.links[name]:
             own = 'gcc' if self.links[name] else tool
             some = self.without(own, file) \
                 if 'src/bnfloss.c' in self.reads[name] else []
-            # whose -O2 the others have met: half the time for one test
+            # the others run with -O2; this halves the time for one test
             quick = [] if own == 'tcc' else ['-O1']
             r = sh([*self.TOOLS[own], *quick, *self.flags(), *some,
                     test_source(name, tree)]
                    + ([lib] if self.links[name] else [])
-                   + ([self.folder + '/pages.o'] if some else [])
+                   + ([self.folder + '/kernels.o'] if some else [])
                    + ['-lm', '-o', program]
                    + ([] if own == 'tcc' else ['-lquadmath']))
         else:
@@ -362,8 +574,9 @@ extern const bn_kernels bn_kernels_{n};
                 seconds() - began)
 
     def used(self, tool, name):
-        """Whether the test passes unmutated: tried when first asked. One that
-        fails, or skips all (77), cannot kill; with tcc nor can a slow one."""
+        """Whether a test passes without a mutant; it runs once to find out.
+        One that fails or skips all (77) is not used, nor a slow one with
+        tcc."""
         key = tool, name
         if key not in self.time:
             code, self.hash[key], spent = self.run(
@@ -375,36 +588,36 @@ extern const bn_kernels bn_kernels_{n};
         return self.time[key] is not None
 
     def tools_for(self, file):
-        """Those that its mutants meet."""
+        """The compilers for mutants of this file."""
         unwanted = 'scalar' if '/kernels/' in file else \
             '' if '/rows/' in file else 'gcc'
         return [t for t in self.tools if t != unwanted]
 
     def steps(self, tool, file):
-        """The tests that a mutant of this file meets with this tool, those
-        first that have killed most a second so far."""
-        pages = 'gcc' in self.tools_for(file)
-        room = os.path.dirname(file)
+        """The tests for a mutant of this file with this compiler, in order:
+        first those that have killed most mutants per second so far."""
+        vectors = 'gcc' in self.tools_for(file)
+        folder = folder_of(file)
         before = self.tools[:self.tools.index(tool)]
         found = []
         for name in self.names:
-            if not file.startswith(ABOUT.get(name, 'src/')):
+            if not re.match(ABOUT.get(name, 'src/'), file):
                 continue
             if not self.links[name] and file not in self.reads[name]:
                 continue
-            # what passed with one tool would pass with the next, but the
-            # pages, and threads, which tcc has not
+            # what passed with one tool would pass with the next, but for
+            # vectors and threads, which tcc has not
             if tool == 'scalar' and any(
                     self.time.get((t, name)) for t in before) \
                     and name not in THREADED:
                 continue
-            if tool == 'scalar' and pages and not self.links[name]:
+            if tool == 'scalar' and vectors and not self.links[name]:
                 continue
             found.append(name)
 
         def worth(name):
-            k = [self.kills.get((tool, name, x), 0) for x in (file, room)]
-            n = [self.met.get((tool, name, x), 0) for x in (file, room)]
+            k = [self.kills.get((tool, name, x), 0) for x in (file, folder)]
+            n = [self.met.get((tool, name, x), 0) for x in (file, folder)]
             broad = (k[1] + 0.5) / (n[1] + 1)
             cost = self.time.get((tool, name)) or (
                 FIRST.index(name) / 4 + 0.1 if name in FIRST else 9)
@@ -414,6 +627,7 @@ extern const bn_kernels bn_kernels_{n};
         return sorted(found, key=worth)
 
     def judge(self, mutant, hint):
+        """Puts a mutant in place and returns its outcome; see verdict()."""
         path = os.path.join(self.tree, mutant.file)
         with open(path) as f:
             text = f.read()
@@ -428,12 +642,13 @@ extern const bn_kernels bn_kernels_{n};
                 f.write(text)
 
     def meets(self, file, tool, name, lib):
-        """The mutant meets a test: None, or how it is seen."""
+        """Runs a test on a mutant. Returns None, or the outcome and who."""
         if not self.used(tool, name):
             return None
-        code, value, _ = self.run(tool, name, lib, 4 * self.time[tool, name] + 1,
-                               file, self.tree)
-        for place in (file, os.path.dirname(file)):
+        code, value, _ = self.run(tool, name, lib,
+                                  4 * self.time[tool, name] + 1,
+                                  file, self.tree)
+        for place in (file, folder_of(file)):
             key = tool, name, place
             self.met[key] = self.met.get(key, 0) + 1
             self.kills[key] = self.kills.get(key, 0) + (code != 0)
@@ -444,7 +659,8 @@ extern const bn_kernels bn_kernels_{n};
         return None
 
     def verdict(self, file, hint):
-        """hint: the test and tool that killed it when src/ was another."""
+        """The outcome, and the test and compiler that decided it. hint: those
+        that killed the mutant in another state of src/, or None."""
         bits, different = None, []
         tools = self.tools_for(file)
         if hint and hint[1] in tools and hint[0] in self.names:
@@ -459,13 +675,13 @@ extern const bn_kernels bn_kernels_{n};
                 return 'stillborn', ''
             different.append(what != self.unchanged(tool, file))
             if not different[-1]:
-                continue            # not in this compiler's view of it
+                continue            # the same code with this compiler
             for name in self.steps(tool, file):
                 seen = self.meets(file, tool, name, lib)
                 if seen and seen[0] == 'killed':
                     return seen
                 bits = seen or bits
-        # what gcc makes nothing of does nothing, whatever tcc makes of it
+        # gcc decides whether the code is the same, not tcc
         if not any(different[1:] or different):
             return 'equivalent', ''
         return bits or ('survived', '')
@@ -473,76 +689,75 @@ extern const bn_kernels bn_kernels_{n};
 
 # ---- The lists --------------------------------------------------------------
 
-def read_survivors():
-    """key -> reason, from survivors.txt: FILE, BEFORE, AFTER, REASON on lines
-    of their own, a blank line between."""
-    known = {}
-    with open(os.path.join(HERE, 'survivors.txt')) as f:
-        for block in f.read().split('\n\n'):
-            lines = [x for x in block.strip().split('\n')
-                     if x and not x.startswith('#')]
-            if lines:
-                known['\t'.join(lines[:3])] = ' '.join(lines[3:])
-    return known
+LISTED = os.path.join(HERE, 'survivors.txt')
 
 
-def sources(kernels):
-    patterns = (['kernels/*.[ch]'] if kernels else
-                ['losses/*.[ch]', 'rows/*.c', 'door/*.[ch]'])
-    files = [f for p in patterns for f in glob.glob(f'{ROOT}/src/{p}')]
-    return sorted(os.path.relpath(f, ROOT) for f in files)
-
-
-def all_mutants(kernels):
+def blocks_of(text):
+    """(key, reason) of each block of survivors.txt: FUNCTION, BEFORE, AFTER,
+    REASON on lines of their own, a blank line between."""
     found = []
-    for file in sources(kernels):
-        with open(os.path.join(ROOT, file)) as f:
-            found += mutants_of(file, f.read())
+    for block in text.split('\n\n'):
+        lines = [x for x in block.strip().split('\n')
+                 if x and not x.startswith('#')]
+        if lines:
+            found.append(('\t'.join(lines[:3]), ' '.join(lines[3:])))
     return found
 
 
-def check_lists(mutants, outcome, known):
-    """The lines that make a run fail."""
-    keys = {m.key for m in mutants}
-    wrong = []
-    for m in mutants:
-        if outcome.get(m.key, '').startswith('survived') \
-                and m.key not in known:
-            wrong.append(f'survivor without a reason: {m.file}:{m.line} '
-                         f'[{m.operator}]\n    {m.before}\n    {m.after}')
+def read_survivors():
+    """key -> reason, from survivors.txt."""
+    with open(LISTED) as f:
+        return dict(blocks_of(f.read()))
+
+
+def is_kernel(file):
+    """Whether a file holds kernels, whose mutants cost most."""
+    return file.startswith('src/kernels/')
+
+
+def folder_of(file):
+    """The first folder under src/, or src itself."""
+    return '/'.join(file.split('/')[:2]) if file.count('/') > 1 else 'src'
+
+
+def all_parts(tree=ROOT):
+    """All functions and definitions in src/, each with a name of its own."""
+    return name_apart([p for f in source_files(tree)
+                       for p in parts_of(f, read(f, tree))])
+
+
+def check_list(mutants, outcome, known):
+    """Findings: listed mutants that no longer exist or are killed."""
+    keys, wrong = {m.key for m in mutants}, []
     for key in known:
+        shown = key.replace('\t', '\n    ')
         if key not in keys:
-            wrong.append('a reason whose line has gone: '
-                         + key.replace('\t', '\n    '))
+            wrong.append(f'a reason whose mutant no longer exists: {shown}')
         elif outcome.get(key, 'survived').split('\t')[0] in ('killed', 'bits'):
-            wrong.append('a reason whose mutant is killed: '
-                         + key.replace('\t', '\n    '))
+            wrong.append(f'a reason whose mutant is killed: {shown}')
     return wrong
 
 
 def tests_hash():
-    """Of the tests: a survivor of other ones is tried again."""
+    """A hash of the tests' tokens: other tests may kill a survivor."""
     h = hashlib.sha256()
     for f in sorted(glob.glob(f'{ROOT}/tests/*.[ch]')
                     + glob.glob(f'{ROOT}/tests/fuzz/*.[ch]')
                     + glob.glob(f'{ROOT}/tests/proof/*.[ch]')):
-        with open(f, 'rb') as content:
-            h.update(content.read())
+        h.update(spelling(read(f)).encode())
     return h.hexdigest()[:12]
 
 
-def state_of(file):
-    """What an outcome of a mutant of this file is about."""
-    with open(os.path.join(ROOT, file), 'rb') as f:
-        return hashlib.sha256(f.read()).hexdigest()[:8]
+def state_of(file, tree=ROOT):
+    """A hash of a file's tokens. An outcome holds while it is the same."""
+    return hashlib.sha256(spelling(read(file, tree)).encode()).hexdigest()[:8]
 
 
 LOG = BUILD + '/mutation.tsv'
-KEPT = os.path.join(HERE, 'mutants.txt')
 
 
 def read_log():
-    """(key, outcome, state of its file, hash of src/) of all that have run."""
+    """(key, outcome, state of the file, hash of src/) of each run so far."""
     if not os.path.exists(LOG):
         return []
     found = []
@@ -553,70 +768,24 @@ def read_log():
     return found
 
 
-def name_of(key):
-    return hashlib.sha256(key.encode()).hexdigest()[:10]
-
-
-def write_groups(f, outcome):
-    groups = {}
-    for key, value in outcome.items():
-        words = value.split()
-        what = ' '.join(words[:{'killed': 3, 'bits': 2}.get(words[0], 1)])
-        groups.setdefault(what, []).append(name_of(key))
-    for what, names in sorted(groups.items()):
-        f.write(f'\n{what}: {len(names)}\n')
-        names.sort()
-        for i in range(0, len(names), 7):
-            f.write(' '.join(names[i:i + 7]) + '\n')
-
-
-def keep(outcome, killers, states):
-    """Writes mutants.txt: those of each outcome, and what killed others."""
-    with open(KEPT, 'w') as f:
-        f.write('# What became of the mutants of these states of files, by '
-                'their names\n# (name_of() in mutate.py), and what killed '
-                'others when theirs was another.\n'
-                '# Written by tests/proof/mutate.py --keep.\n\n')
-        for file, state in sorted(states.items()):
-            f.write(f'{file} {state}\n')
-        write_groups(f, outcome)
-        f.write('\nolder\n')
-        write_groups(f, {key: 'killed\t' + ' '.join(who)
-                         for key, who in killers.items()
-                         if key not in outcome})
-
-
-def read_kept(mutants):
-    """(key, outcome, state of its file) of those that mutants.txt names."""
-    found, what, states, older = [], '', {}, False
-    by_name = {name_of(m.key): m for m in mutants}
-    if os.path.exists(KEPT):
-        with open(KEPT) as f:
-            for line in f:
-                if line.startswith('src/'):
-                    file, states[file] = line.split()
-                elif line == 'older\n':
-                    older = True
-                elif ':' in line:
-                    what = line.split(':')[0].replace(' ', '\t', 1)
-                    what += '' if '\t' in what else '\t'
-                elif not line.startswith('#'):
-                    for name in set(line.split()) & set(by_name):
-                        m = by_name[name]
-                        found.append((m.key, what, '' if older
-                                      else states.get(m.file, '')))
-    return found
+def write_log(lines):
+    """Writes the log from what read_log() returns."""
+    with open(LOG + '.new', 'w') as f:
+        for line in lines:
+            f.write('\t\t'.join(line) + '\n')
+    os.rename(LOG + '.new', LOG)
 
 
 def what_is_known(mutants, known):
-    """key -> outcome, of mutants whose file is as it was; the keys of those
-    that ran with all of src/ as it is; key -> (test, tool) that killed it in
-    whatever state. A survivor stands only where it met these tests, or has its
-    reason anyway."""
-    states = {m.key: state_of(m.file) for m in mutants}
+    """Returns three tables: key -> outcome of mutants whose file is the same;
+    the keys of those that ran on src/ as it is; key -> (test, compiler) that
+    killed the mutant in any state. The outcome of a survivor holds only if
+    it ran with the tests as they are, or is listed."""
+    states = {f: state_of(f) for f in {m.file for m in mutants}}
+    states = {m.key: states[m.file] for m in mutants}
     outcome, here, killers = {}, set(), {}
     tests, src = tests_hash(), source_hash()
-    for key, value, state, *of in [*read_kept(mutants), *read_log()]:
+    for key, value, state, of in read_log():
         words = value.split()
         if words[0] == 'killed' and len(words) > 2:
             killers[key] = words[1], words[2]
@@ -625,95 +794,96 @@ def what_is_known(mutants, known):
                 and words[-1] != tests):
             continue
         outcome[key] = value
-        if of == [src]:
+        if of == src:
             here.add(key)
     return outcome, here, killers
 
 
 def sample_of(mutants, count, seed):
-    """A sample that is most of the same when the code has changed a little:
-    by the hash of each mutant, not by its place."""
+    """A sample of mutants by the hashes of their keys. A small change of the
+    code changes few of them."""
     def dice(m):
         return hashlib.sha256(f'{seed}\t{m.key}'.encode()).hexdigest()
     return sorted(mutants, key=dice)[:count]
 
 
 def main():
+    """Draws, runs and reports mutants; the exit code."""
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--minutes', type=float, default=1e9)
     p.add_argument('--all', action='store_true',
-                   help='every mutant of losses, rows, door; 1000 of kernels')
+                   help='every mutant outside kernels; 1000 of kernels')
     p.add_argument('--sample', type=int, default=SAMPLE,
-                   help=f'so many of losses, rows, door: {SAMPLE}')
+                   help=f'so many outside kernels: {SAMPLE}')
     p.add_argument('--kernels', type=int, default=KERNELS,
                    help=f'so many of kernels: {KERNELS}')
     p.add_argument('--listed', action='store_true',
                    help='those of survivors.txt as well')
     p.add_argument('--files', default='', help='only those with this in them')
     p.add_argument('--seed', type=int, default=1)
-    p.add_argument('--keep', action='store_true',
-                   help='write what is known into mutants.txt')
     p.add_argument('--folder', default='/dev/shm/bnfloss-mutants-%d'
                    % os.getpid())
     a = p.parse_args()
 
     os.nice(19 - os.nice(0))
-    plain, kernel = all_mutants(False), all_mutants(True)
-    known = read_survivors()
+    mutants, known = mutants_of(all_parts()), read_survivors()
+    plain = [m for m in mutants if not is_kernel(m.file)]
+    kernel = [m for m in mutants if is_kernel(m.file)]
     wanted = sample_of([m for m in plain if a.files in m.file],
                        len(plain) if a.all else a.sample, a.seed)
     wanted += sample_of([m for m in kernel if a.files in m.file],
                         1000 if a.all else a.kernels, a.seed)
     if a.listed:
         drawn = {m.key for m in wanted}
-        wanted += [m for m in plain + kernel
+        wanted += [m for m in mutants
                    if m.key in known and m.key not in drawn]
-    print(f'{len(wanted)} of {len(plain)} mutants of losses, rows, door and '
+    print(f'{len(wanted)} of {len(plain)} mutants outside kernels and '
           f'{len(kernel)} of kernels', flush=True)
     os.makedirs(BUILD, exist_ok=True)
-    outcome, here, killers = what_is_known(plain + kernel, known)
-    wrong = [w for w in check_lists(plain + kernel, outcome, known)
-             if 'line has gone' in w]
+    outcome, here, killers = what_is_known(mutants, known)
     wanted_now = [m for m in wanted
                   if m.key not in (outcome if a.all else here)]
     if wanted_now:
-        suite = Suite(a.folder)
-        began, done = time.time(), 0
-        src, tests = source_hash(), tests_hash()
-        with open(LOG, 'a') as f:
-            for m in wanted_now:
-                if time.time() > began + 60 * a.minutes:
-                    break
-                what, who = suite.judge(m, killers.get(m.key))
-                if what in ('survived', 'bits'):
-                    who = f'{who} {tests}'.strip()
-                done += 1
-                outcome[m.key] = f'{what}\t{who}'
-                here.add(m.key)
-                f.write(f'{m.key}\t\t{outcome[m.key]}\t\t'
-                        f'{state_of(m.file)}\t\t{src}\n')
-                f.flush()
-                if what == 'survived' and m.key not in known:
-                    print(f'survived: {m.file}:{m.line}\n    {m.before}\n'
-                          f'    {m.after}', flush=True)
-        spent = os.times()
-        spent = spent.children_user + spent.children_system
-        print(f'{60 * done / (time.time() - began):.1f} mutants a minute, '
-              f'{spent / max(done, 1):.1f} s of CPU each')
-        shutil.rmtree(a.folder, ignore_errors=True)
-    if a.keep:
-        there = {m.key for m in plain + kernel}
-        keep(outcome, {k: v for k, v in killers.items() if k in there},
-             {m.file: state_of(m.file) for m in plain + kernel
-              if m.key in outcome})
+        run_all(a, wanted_now, outcome, here, killers)
+    wrong = check_list(mutants, outcome, known)
     drawn = {m.key for m in wanted}     # and what has run at another time
-    report([m for m in plain + kernel if a.files in m.file
+    report([m for m in mutants if a.files in m.file
             and (m.key in drawn or m.key in outcome)],
-           len(plain + kernel), outcome, here, known, wrong)
+           len(mutants), outcome, here, known, wrong)
     return 1 if wrong else 0
 
 
+def run_all(a, wanted, outcome, here, killers):
+    """Runs these mutants. Writes each outcome into outcome, here and the
+    log."""
+    suite = Suite(a.folder)
+    began, done = time.time(), 0
+    src, tests = source_hash(), tests_hash()
+    with open(LOG, 'a') as f:
+        for m in wanted:
+            if time.time() > began + 60 * a.minutes:
+                break
+            what, who = suite.judge(m, killers.get(m.key))
+            if what in ('survived', 'bits'):
+                who = f'{who} {tests}'.strip()
+            done += 1
+            outcome[m.key] = f'{what}\t{who}'
+            here.add(m.key)
+            f.write(f'{m.key}\t\t{outcome[m.key]}\t\t'
+                    f'{state_of(m.file)}\t\t{src}\n')
+            f.flush()
+            if what == 'survived':
+                print(f'survived: {m.file}:{m.line}', flush=True)
+    spent = os.times()
+    spent = spent.children_user + spent.children_system
+    print(f'{60 * done / (time.time() - began):.1f} mutants a minute, '
+          f'{spent / max(done, 1):.1f} s of CPU each')
+    shutil.rmtree(a.folder, ignore_errors=True)
+
+
 def report(wanted, total, outcome, here, known, wrong):
+    """Prints the survivors, the findings in wrong and the sums. Adds to wrong
+    if too many survivors cost speed."""
     ran = [m for m in wanted if m.key in outcome]
     count, by = {}, {}
     for m in ran:
@@ -723,38 +893,38 @@ def report(wanted, total, outcome, here, known, wrong):
             name = who.split()[0]
             by[name] = by.get(name, 0) + 1
     survivors = [m for m in ran if outcome[m.key].startswith('survived')]
+    for m in survivors:
+        if m.key not in known:
+            print(f'survived: {m.file}:{m.line} [{m.operator}]\n    '
+                  + m.key.replace('\t', '\n    '))
     speed = sum(known.get(m.key, '').startswith('speed') for m in survivors)
-    same = sum(known.get(m.key, '').startswith('equivalent')
-               for m in survivors)
+    debt = sum(known.get(m.key, '').startswith('missing') for m in survivors)
     counted = sum(count.get(k, 0) for k in ('killed', 'bits', 'survived'))
-    gone = [w for w in wrong if 'has gone' in w]
-    wrong[:] = gone + [w for w in check_lists(ran, outcome, {
-        k: v for k, v in known.items() if k in {m.key for m in ran}})]
     for w in wrong:
         print(w)
-    if counted and speed > 0.03 * counted:
+    # one of very few mutants says nothing about the share
+    if speed > max(0.03 * counted, 1):
         wrong.append('speed')
         print(f'{speed} of {counted} only cost speed: more than 3 %')
     print('killed by: ' + ', '.join(f'{k} {v}' for k, v in
                                     sorted(by.items(), key=lambda x: -x[1])))
-    for file in ('losses', 'rows', 'door', 'kernels'):
-        these = [m for m in ran if m.file.startswith('src/' + file)]
+    for folder in sorted({folder_of(m.file) for m in ran}):
+        these = [m for m in ran if folder_of(m.file) == folder]
         dead = sum(outcome[m.key].split('\t')[0] in ('killed', 'bits')
                    for m in these)
         alive = sum(outcome[m.key].startswith('survived') for m in these)
         if dead + alive:
-            print(f'{file}: {dead} of {dead + alive} killed')
+            print(f'{folder}: {dead} of {dead + alive} killed')
     dead = count.get('killed', 0) + count.get('bits', 0)
     score = 100 * dead / max(counted, 1)
-    without = 100 * dead / max(counted - same, 1)
     now = sum(m.key in here for m in ran)
     print(f'mutation: {len(ran)} run of {total} that there are, {now} on this '
           f'src/, the others while their file was as it is, '
           f'{len(wanted) - len(ran)} left, '
           f'{counted} counted, '
           f'{count.get("killed", 0)} killed, {count.get("bits", 0)} by bits '
-          f'alone, {len(survivors)} survived ({same} equivalent, {speed} '
-          f'speed), score {score:.1f} %, without equivalents {without:.1f} %, '
+          f'alone, {len(survivors)} survived ({speed} cost speed, {debt} lack '
+          f'a test), score {score:.1f} %, '
           f'{count.get("stillborn", 0)} stillborn, '
           f'{count.get("equivalent", 0)} same code')
 

@@ -4,11 +4,11 @@
     tests/proof/same_bits.py [--quick] [--again] [NAME..]
 
 Builds tests/test_same_bits.c (its hash is in the source) and the seeds of the
-fuzz targets (all losses; their hash must be that of the first configuration
-of so many inputs) and runs them, where need be in an emulator. A configuration whose tools are
-missing is skipped with the packages that bring them. Two run at a time, each
-prints its seconds. Results are kept in build-proof/ until src/ or the tests
-change; --again asks anew.
+fuzz targets, and runs them, in an emulator if need be. The seeds cover all
+losses. Their hash must be that of the first configuration with as many inputs.
+A configuration whose tools are missing is skipped with the packages that bring
+them. Two run at a time, and each prints its seconds. Results are kept in
+build-proof/ until src/ or the tests change; --again runs all.
 """
 import argparse
 import concurrent.futures
@@ -31,7 +31,9 @@ X86 = os.uname().machine == 'x86_64'
 
 
 class Config:
-    """count: inputs of each fuzz target, fewer where an emulator is slow."""
+    """A way to build and run. count: inputs of each fuzz target, fewer where
+    an emulator is slow."""
+
     def __init__(self, name, command, tools='', runner=(), packages='',
                  quick=False, suffix='', count='2000'):
         self.name, self.command = name, command
@@ -41,6 +43,7 @@ class Config:
 
 
 def clang_threads():
+    """clang-19's flags for OpenMP, or none."""
     if not shutil.which('clang-19'):
         return []
     with tempfile.TemporaryDirectory() as folder:
@@ -48,6 +51,7 @@ def clang_threads():
 
 
 def native():
+    """The configurations that run on this machine itself."""
     found = []
     for cc in ('gcc', 'clang', 'clang-19'):
         for o in ('-O0', '-O1', '-O2', '-O3'):
@@ -87,6 +91,7 @@ def native():
 
 
 def cross():
+    """The configurations that need an emulator."""
     found = []
     for arch, triple, qemu, packages, flags in (
             ('aarch64', 'aarch64-linux-gnu', 'qemu-aarch64',
@@ -112,6 +117,7 @@ def cross():
 
 
 def tests_hash():
+    """A hash of src/ and of the tests that run here."""
     h = hashlib.sha256(source_hash().encode())
     for f in sorted(glob.glob(ROOT + '/tests/fuzz/*.[ch]')
                     + glob.glob(ROOT + '/tests/*.h')
@@ -142,6 +148,7 @@ def run(config, program, *arguments):
 
 
 def first_error(said):
+    """The first error in what a compiler said."""
     lines = [x for x in said.split('\n') if 'rror' in x] or said.split('\n')
     return 'FAILED to build: ' + lines[0].replace(ROOT, '')[:120]
 
@@ -157,8 +164,8 @@ def library(config, folder):
 
 
 def judge(config, count):
-    """A list of three: test_same_bits, fuzz_run, fuzz_loss. What runs natively
-    has to pass test_fused as well, whose rows are wide and have a truth."""
+    """The hashes of test_same_bits, fuzz_run and fuzz_loss. A native
+    configuration must pass test_fused as well, whose rows are wide."""
     answers = []
     base = '/dev/shm' if os.path.isdir('/dev/shm') else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
@@ -190,7 +197,7 @@ def judge(config, count):
 
 
 def timed(config, log):
-    """What judge() says, and its seconds; into the log."""
+    """What judge() returns, and its seconds; written into the log as well."""
     began = time.time()
     answers = judge(config, config.count) + [f'{time.time() - began:.0f}']
     with open(log, 'a') as f:
@@ -199,10 +206,12 @@ def timed(config, log):
 
 
 def missing(config):
+    """The tools of a configuration that are not installed."""
     return [t for t in config.tools if not shutil.which(t)]
 
 
 def main():
+    """Runs the configurations and compares their hashes; the exit code."""
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--quick', action='store_true')
     p.add_argument('--again', action='store_true')
