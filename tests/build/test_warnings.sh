@@ -10,8 +10,9 @@ for cc in gcc clang; do
         try "$cc, the library with FMA" $cc -std=c11 -O2 $warnings -mfma \
             -I"$root/include" -c "$root/src/bnfloss.c" -o "$scratch/bnfloss.o"
     fi
-    for source in "$root"/examples/*.c "$root"/tests/tools/*.c \
-        "$root"/tests/bindings/*.c "$root"/tests/build/consumer/*.c; do
+    for source in "$root"/examples/*.c "$root"/pkgconfig/*.c \
+        "$root"/tests/tools/*.c "$root"/tests/bindings/*.c \
+        "$root"/tests/build/consumer/*.c; do
         try "$cc, $source" $cc -std=c11 -O1 $warnings -I"$root/include" \
             -fsyntax-only "$source"
     done
