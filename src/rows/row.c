@@ -259,7 +259,7 @@ static int bn_keeps(const bn_sweep *s)
 {
     const bn_view *w = s->view;
 
-    return w->vocab <= BN_KEPT_CHUNKS * BNFLOSS_CHUNK && !s->general
+    return w->vocab <= (int64_t)BN_KEPT_CHUNKS * BNFLOSS_CHUNK && !s->general
            && !w->mean && !w->squares && !w->accumulate;
 }
 
