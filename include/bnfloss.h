@@ -33,8 +33,8 @@
  *
  * into one source file of yours. No flag is needed; SIMD is chosen at run
  * time. With -DBNFLOSS_OPENMP -fopenmp bnfloss_run() uses several threads.
- * The header as it is installed or generated then stands your macros, whatever
- * their names, but for those of the members and parameters below.
+ * No macro of yours harms the header that is installed or generated, unless it
+ * has the name of a member or a parameter below.
  *
  * What holds for every call
  * -------------------------
