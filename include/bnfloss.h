@@ -33,6 +33,8 @@
  *
  * into one source file of yours. No flag is needed; SIMD is chosen at run
  * time. With -DBNFLOSS_OPENMP -fopenmp bnfloss_run() uses several threads.
+ * No macro of yours harms the header that is installed or generated, unless it
+ * has the name of a member or a parameter below.
  *
  * What holds for every call
  * -------------------------
@@ -70,14 +72,16 @@
 
 /* BNFLOSS_API marks what the library exports. A shared library is built with
  * BNFLOSS_BUILD_SHARED; a Windows program that links one says
- * BNFLOSS_USE_SHARED. */
+ * BNFLOSS_USE_SHARED. Defined as `static inline` in a file that also defines
+ * BNFLOSS_IMPLEMENTATION, it gives that file a private copy of the library,
+ * which exports nothing and has a bnfloss_isa_select() of its own. */
 #ifndef BNFLOSS_API
 #if defined(_WIN32) && defined(BNFLOSS_BUILD_SHARED)
 #define BNFLOSS_API __declspec(dllexport)
 #elif defined(_WIN32) && defined(BNFLOSS_USE_SHARED)
 #define BNFLOSS_API __declspec(dllimport)
 #elif defined(__GNUC__) && defined(BNFLOSS_BUILD_SHARED)
-#define BNFLOSS_API __attribute__((visibility("default")))
+#define BNFLOSS_API __attribute__((__visibility__("default")))
 #else
 #define BNFLOSS_API
 #endif

@@ -22,8 +22,11 @@ typedef char bn_constants_are_doubles[sizeof 1.0 == sizeof(double) ? 1 : -1];
 #if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__
 #error "clang cannot undo -ffast-math here: add -fno-fast-math -ffp-contract=off"
 #endif
+#pragma clang diagnostic push       /* not every target has float_control: */
+#pragma clang diagnostic ignored "-Wignored-pragmas"        /* wasm has not */
 #pragma float_control(push)
 #pragma float_control(precise, on)
+#pragma clang diagnostic pop
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
 #pragma GCC push_options

@@ -26,8 +26,10 @@
 #define bn_v_store_bf16(p, x)  bn_store_avx512(p, _mm512_castsi512_si256(     \
                                 bn_bf16_avx512(x, x)))
 #define bn_v_store2_bf16(p, x, y) bn_store2_bf16_avx512(p, x, y)
-#define bn_v_store_f16(p, x)  bn_store_avx512(p, _mm512_cvtps_ph(x,           \
-                                _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+/* masked, since gcc's macro without a mask warns at -O0 */
+#define bn_v_store_f16(p, x)  bn_store_avx512(p, _mm512_maskz_cvtps_ph(       \
+                                0xFFFF, x, _MM_FROUND_TO_NEAREST_INT          \
+                                               | _MM_FROUND_NO_EXC))
 #define bn_v_store_nt_f32(p, x)  _mm512_stream_ps(p, x)
 #define bn_v_fence()        _mm_sfence()
 #define bn_v_leave()        bn_zero_upper()

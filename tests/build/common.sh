@@ -62,6 +62,25 @@ need() {
     done
 }
 
+# The clang and the headers of the PyPI package ziglang, for what is newer or
+# for other systems than the compilers at hand. Only syntax: nothing is linked.
+need_zig() {
+    if ! python3 -m ziglang version >/dev/null 2>&1; then
+        skip "the Python package ziglang is not installed"
+        return 1
+    fi
+    zig_lib=$(python3 -c 'import os, ziglang
+print(os.path.dirname(ziglang.__file__))')/lib
+}
+zig_clang() {       # options..
+    python3 -m ziglang clang -fsyntax-only -isystem "$zig_lib/include" "$@"
+}
+zig_wasm() {        # options..
+    zig_clang --target=wasm32-wasi -nostdinc \
+        -isystem "$zig_lib/libc/include/wasm-wasi-musl" \
+        -isystem "$zig_lib/libc/include/generic-musl" "$@"
+}
+
 # Two files that must be the same, byte for byte.
 same() {
     try "$1" cmp "$2" "$3"

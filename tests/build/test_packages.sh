@@ -79,6 +79,12 @@ fi
 
 run_consumer subdirectory sub "-DBNFLOSS_ROOT=$root"
 try "archive" tar -czf bnfloss.tar.gz -C "$root" CMakeLists.txt LICENSE \
-    include src tests/tools pkgconfig
+    include src pkgconfig
 run_consumer fetch fetched "-DBNFLOSS_ARCHIVE=$scratch/bnfloss.tar.gz"
+
+# What a packager keeps who strips the tests, the examples and the benchmarks.
+mkdir stripped && try "unpack" tar -xzf bnfloss.tar.gz -C stripped &&
+    root=$scratch/stripped && install_as from-stripped
+same "the header of a stripped tree" static/include/bnfloss.h \
+    from-stripped/include/bnfloss.h
 finish

@@ -10,7 +10,7 @@ generate() {        # folder, root as it is spelled
         "$scratch/generator" "$2" "$scratch/$1-pair/bnfloss.h" \
             "$scratch/$1-pair/bnfloss.c"
 }
-try "generator" gcc -std=c11 -O1 $warnings "$root/tests/tools/single_header.c" \
+try "generator" gcc -std=c11 -O1 $warnings "$root/pkgconfig/single_header.c" \
     -o "$scratch/generator" || finish
 
 # The output depends on the tree alone: not on how its folder is called, nor
