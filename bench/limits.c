@@ -63,7 +63,7 @@ WIDE static void scale_ahead(float *x, size_t n, float a, size_t ahead)
         x[i] *= a;
 }
 
-/* As the kernels do: a line of each of four strands, of the stretch after the
+/* As the kernels do: a line of each of four streams, of the stretch after the
  * one that these four lines belong to. */
 static void prefetch_streams(const void *at)
 {
@@ -180,11 +180,11 @@ enum { READ_PLAIN, READ_8K, READ_16K, READ_STREAMS, READ_QUARTERS, READS,
 const char *loop_name(int loop)
 {
     static const char *const names[LOOPS] = {
-        [READ_PLAIN] = "plain",       [READ_8K] = "8K ahead",
-        [READ_16K] = "16K ahead",     [READ_STREAMS] = "strands",
+        [READ_PLAIN] = "plain", [READ_8K] = "8K ahead",
+        [READ_16K] = "16K ahead", [READ_STREAMS] = "streams",
         [READ_QUARTERS] = "quarters", [SCALE_PLAIN] = "plain",
-        [SCALE_8K] = "8K ahead",      [SCALE_16K] = "16K ahead",
-        [SCALE_STREAMS] = "strands",  [SCALE_PIECES] = "pieces",
+        [SCALE_8K] = "8K ahead", [SCALE_16K] = "16K ahead",
+        [SCALE_STREAMS] = "streams", [SCALE_PIECES] = "pieces",
         [SCALE_QUARTERS] = "quarters"
     };
 

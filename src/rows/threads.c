@@ -1,10 +1,10 @@
-/* Threads, if the builder asked for them: the one file that knows OpenMP.
+/* Threads, where BNFLOSS_OPENMP asks for them. No other file knows OpenMP.
  *
- * A job is cut into tasks whose results do not depend on who runs them.
- * After a fork the runtime of OpenMP may hang in the child, so a process
- * other than the one that first used threads goes on alone. */
+ * A job is cut into tasks whose results do not depend on who runs them. After a
+ * fork the runtime of OpenMP may hang in the child. So a process other than the
+ * one that first used threads goes on with one. */
 
-/* What one thread does of a job: from .. to - 1. */
+/* What one thread does of a job: items from .. to - 1. */
 typedef struct bn_task_range {
     int64_t from, to;
     int thread;
@@ -39,10 +39,10 @@ static int bn_thread_count(int32_t wanted, int64_t n)
     return t > n ? (int)n : t;
 }
 
-/* Contiguous shares, so that each thread walks through memory in order. The
- * caller's thread has its environment from the door; others need their own.
- * Out of line, since clang calls the runtime as a function with a parallel
- * region begins. */
+/* Runs a job in a team. The ranges are contiguous, so that each thread walks
+ * through memory in order. The caller's thread has the default floating-point
+ * environment already; the others need it set. It is not inlined: clang calls
+ * the OpenMP runtime on entry to any function that holds a parallel region. */
 BN_NOINLINE static void bn_team(bn_task *task, void *arg, int64_t n,
                                 int threads)
 {

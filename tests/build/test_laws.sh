@@ -1,6 +1,6 @@
 #!/bin/sh
-# The laws of the house that a grep can check, on the sources without their
-# comments. Each pattern first has to find a planted offence.
+# The laws that a grep can check, on the sources without their comments. Each
+# pattern first has to find a planted offence.
 . "$(dirname "$0")/common.sh"
 cd "$root" || exit 1
 
@@ -33,15 +33,15 @@ law() {             # what, pattern, an offence, files that may
     grep -E "$2" "$scratch/code" | grep -vE "^($4):" >"$scratch/found"
     refuse "$1: $(head -n 3 "$scratch/found")" test -s "$scratch/found"
 }
-pages="src/kernels/(avx2|avx512|neon).c|src/fenv.c"
+isa_files="src/kernels/(avx2|avx512|neon).c|src/kernels/x86.h|src/fenv.c"
 word='(^|[^A-Za-z0-9_])'
 libm='(exp|expm1|exp2|log|log1p|log2|log10|pow|sqrt|cbrt|tanh|sinh|cosh|erf'
 libm="$libm|fma|fabs|fmin|fmax|floor|ceil|round|rint|lrint|trunc|ldexp|frexp"
 libm="$libm|scalbn|isnan|isinf|isfinite|nextafter|copysign)[fl]?"
 
-law "intrinsics only in the pages" \
+law "intrinsics only in the files of instruction sets" \
     '_mm[0-9]*_|__m(128|256|512)|immintrin|arm_neon|(float32|uint32)x4' \
-    '__m256 x = _mm256_add_ps(a, b);' "$pages"
+    '__m256 x = _mm256_add_ps(a, b);' "$isa_files"
 law "OpenMP in one file" '[^A-Za-z]omp[ ._]|_OPENMP|pragma omp' \
     '#include <omp.h>' src/rows/threads.c
 law "no allocation" "$word(malloc|calloc|realloc|free|alloca|strdup) *\\(" \
@@ -56,8 +56,32 @@ law "no libm in disguise" \
     'x = __builtin_expf(y);' none
 law "only these system headers" \
     '# *include *<' '#include <stdio.h>' \
-    "$pages|src/rows/threads.c|src/kernels/cpu.c|src/core.h"
+    "$isa_files|src/rows/threads.c|src/kernels/cpu.c|src/core.h"
 law "no C++ comments" '(^|[^:"])//' 'x = 1; // one' none
+
+# One thing has one name, and a name is a word of the field. These are parts of
+# identifiers that meant something here alone, or several things.
+private='doors?|house|strands?|held|kept|keeps?|most|least|settled?|alone|apart'
+private="$private|words|gone"
+for file in $(find src bench tests -name '*.[ch]' ! -name golden.h | sort); do
+    code "$file"
+done | sed 's/"\([^"\\]\|\\.\)*"/""/g' >"$scratch/code"
+law "no private words in names" "[:_ (*&!.>-](${private})(_|[^a-z_])" \
+    '    kept = bn_row_keep(row);' none
+law "no private words in the middle of names" "_($private)(_|[^a-z_])" \
+    '    bn_row_keep(row);' none
+law "none in capitals" \
+    "(^|[^A-Z])($(echo "$private" | tr '[:lower:]' '[:upper:]'))([^A-Z]|\$)" \
+    'enum { BN_KEPT_CHUNKS = 16 };' none
+
+# And words that comments had for an entry point, the layers, prefetch streams
+# and the file of an instruction set.
+for file in $(find src bench tests -name '*.[ch]' ! -name golden.h | sort); do
+    sed "s|^|$file:|" "$file"
+done >"$scratch/code"
+law "no private words in comments" \
+    "(^|[^a-z_])([Dd]oors?|house|floor [0-9]|strands?|ISA pages?)([^a-z_]|\$)" \
+    '/* The door to the losses. */' none
 
 for file in $(find src include examples bench tests -name '*.[ch]'); do
     try "$file opens with what it is" sh -c \
