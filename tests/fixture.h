@@ -1,11 +1,16 @@
-/* One small sound batch, all of it in one block of memory: tests change one
- * thing, call a door, and compare the whole block with what it was before.
+/* Two sound batches, each all of it in one block of memory: tests change one
+ * thing, make a call, and compare the whole block with what it was before.
  *
  * SPDX-License-Identifier: MIT
  *
- * Twelve rows of seventy logits in four sequences (chosen, rejected, chosen,
- * rejected). Row 4's label is negative and row 7's weight is 0. The logits
- * are multiples of 1/16 below 8, which every type holds exactly. */
+ * `fix` is for every entry point and type: twelve rows of seventy logits in
+ * four sequences (chosen, rejected, chosen, rejected). Row 4's label is
+ * negative and row 7's weight is 0. The logits are multiples of 1/16 below 8,
+ * which every type holds exactly.
+ *
+ * `fam` is for every loss, with all that it needs or takes: twenty-six rows of
+ * thirty-seven logits in eight sequences, which make four pairs of neighbours.
+ * Row 5's label is negative, row 10's weight is 0. */
 #ifndef FIXTURE_H
 #define FIXTURE_H
 
@@ -16,6 +21,11 @@
 
 /* The tests' own arithmetic is IEEE too, whatever flags they are built with. */
 #include "../src/precise.h"
+
+#include "losses_table.h"
+#include "plain.h"
+
+/* ---- fix: every entry point and type ------------------------------------- */
 
 enum {
     FIX_N = 12, FIX_V = 70, FIX_S = 4, FIX_IGNORED = 4, FIX_WEIGHTLESS = 7,
@@ -30,8 +40,6 @@ enum {
     FIX_ALIGN_POINTER = offsetof(struct fix_pointer, x),
     FIX_ALIGN_NUMBER = offsetof(struct fix_number, x)
 };
-
-#define U 0x1p-24                   /* half an ulp of 1.0f */
 
 /* A struct of the API with room behind it, for sizes that are too large. */
 #define WITH_ROOM(type, name) \
@@ -57,7 +65,7 @@ typedef struct fix_block {
     double work[FIX_WORK / sizeof(double)];
 } fix_block;
 
-/* What the doors are called with. */
+/* What the entry points are called with. */
 typedef struct fix_args {
     bnfloss_layout *layout;
     bnfloss_spec *spec;
@@ -74,99 +82,10 @@ typedef struct fix_args {
 
 static fix_block fix;               /* the batch at hand */
 
-/* ---- Elements of any type, for values that the type holds exactly ------- */
-
-static inline float float_of(uint32_t b)
-{
-    float x;
-
-    memcpy(&x, &b, sizeof x);
-    return x;
-}
-
-static inline size_t elem_size(uint32_t type)
-{
-    return type == BNFLOSS_F32 ? 4 : 2;
-}
-
-/* What does not fit is cut off, or becomes infinite. */
-static inline uint16_t f16_from(float x)
-{
-    const uint32_t b = bits_of(x), fraction = b & 0x7FFFFF;
-    const uint32_t sign = b >> 16 & 0x8000;
-    const int e = (int)(b >> 23 & 255) - 127;
-
-    if (e == 128)
-        return (uint16_t)(sign | 0x7C00 | (fraction ? 0x200 : 0));
-    if (e > 15)
-        return (uint16_t)(sign | 0x7C00);
-    if (e >= -14)
-        return (uint16_t)(sign | (uint32_t)(e + 15) << 10 | fraction >> 13);
-    return (uint16_t)(sign | (e < -24 ? 0 : (fraction | 0x800000)
-                                            >> (-e - 14 + 13)));
-}
-
-static inline float f16_to(uint16_t h)
-{
-    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31;
-    const uint32_t fraction = h & 0x3FF;
-
-    if (e == 31)
-        return float_of(sign | 0x7F800000 | fraction << 13);
-    if (e == 0)
-        return (sign ? -1.0f : 1.0f) * (float)fraction * 0x1p-24f;
-    return float_of(sign | (e + 112) << 23 | fraction << 13);
-}
-
-static inline void elem_put(uint32_t type, void *p, int64_t i, float x)
-{
-    if (type == BNFLOSS_F32)
-        ((float *)p)[i] = x;
-    else if (type == BNFLOSS_BF16)
-        ((uint16_t *)p)[i] = (uint16_t)(bits_of(x) >> 16);
-    else
-        ((uint16_t *)p)[i] = f16_from(x);
-}
-
-static inline float elem_get(uint32_t type, const void *p, int64_t i)
-{
-    if (type == BNFLOSS_F32)
-        return ((const float *)p)[i];
-    if (type == BNFLOSS_BF16)
-        return float_of((uint32_t)((const uint16_t *)p)[i] << 16);
-    return f16_to(((const uint16_t *)p)[i]);
-}
-
-/* The canonical quiet NaN of its type: the only one that may be written. */
-static inline int elem_is_nan(uint32_t type, const void *p, int64_t i)
-{
-    if (type == BNFLOSS_F32)
-        return bits_of(((const float *)p)[i]) == 0x7FC00000;
-    return ((const uint16_t *)p)[i]
-           == (type == BNFLOSS_BF16 ? 0x7FC0 : 0x7E00);
-}
-
-static inline const char *type_name(uint32_t type)
-{
-    return type == BNFLOSS_F32 ? "f32" : type == BNFLOSS_BF16 ? "bf16" : "f16";
-}
-
 static inline const char *kind_name(uint32_t kind)
 {
     return kind == BNFLOSS_BNF ? "BNF" : kind == BNFLOSS_DPO ? "DPO" : "SFT";
 }
-
-/* Half an ulp of a gradient of this size once it is stored as `type`. */
-static inline double elem_rounding(uint32_t type, double x)
-{
-    if (type == BNFLOSS_F32)
-        return fabs(x) * U;
-    if (type == BNFLOSS_BF16)
-        return fabs(x) * 0x1p-8;
-    return fabs(x) * 0x1p-11 + 0x1p-25;
-}
-
-/* ---- The batch ---------------------------------------------------------- */
 
 static inline float fix_logit(const fix_args *a, int64_t i, int64_t j)
 {
@@ -304,8 +223,6 @@ static inline void fix_make(fix_args *a, uint32_t kind, uint32_t logits_type,
     }
 }
 
-/* ---- The doors ---------------------------------------------------------- */
-
 static inline bnfloss_status fix_forward(const fix_args *a)
 {
     return bnfloss_forward(a->layout, a->logits, a->labels, a->from, a->to,
@@ -349,66 +266,428 @@ static inline bnfloss_status fix_run(const fix_args *a)
                        a->threads, a->result);
 }
 
-/* ---- What it should be, in plain double --------------------------------- */
+/* ---- fam: every loss ----------------------------------------------------- */
 
-/* One row's softmax over z'. */
-typedef struct plain_row {
-    double lse, gap;                /* gap = lse - max */
-    double logp, p, rest, entropy, max, mean;   /* mean of finite z' */
-    int64_t finite, argmax;         /* argmax: the label if it ties */
-} plain_row;
+enum {
+    FAM_N = 26, FAM_S = 8, FAM_P = 4, FAM_V = 37, FAM_STRIDE = 41,
+    FAM_GRAD_STRIDE = 43, FAM_IGNORED = 5, FAM_WEIGHTLESS = 10, FAM_M = 3,
+    FAM_SPECS = 17, FAM_WORK = 8192
+};
 
-/* z'; -inf stays -inf. */
-static inline double plain_map(double z, double scale, double softcap)
+typedef struct fam_block {
+    bnfloss_layout layout;
+    bnfloss_spec spec[FAM_SPECS];
+    bnfloss_inputs in;
+    bnfloss_outputs out;
+    bnfloss_result result;
+    double logits[FAM_N * FAM_STRIDE / 2 + 1];      /* of any type */
+    double grad[FAM_N * FAM_GRAD_STRIDE / 2 + 1];
+    int32_t label[FAM_N];
+    int64_t start[FAM_S + 1];
+    int8_t side[FAM_S];
+    float ref[FAM_N], weight[FAM_N], seq_weight[FAM_S], pair_weight[FAM_P];
+    float pair_scale[FAM_P], pair_margin[FAM_P], soft[FAM_P];
+    float distance[FAM_S], square[FAM_N], logp_in[FAM_N], rest_in[FAM_N];
+    uint8_t mask[FAM_N];
+    double mismatched[FAM_M];
+    bnfloss_row state[FAM_N], other[FAM_N];
+    /* what comes back */
+    float logp[FAM_N], rest[FAM_N], entropy[FAM_N], log_square[FAM_N];
+    int32_t argmax[FAM_N];
+    float dlogp[FAM_N], row_loss[FAM_N], row_scale[FAM_N], dlogp_out[FAM_N];
+    float distance_grad[FAM_S];
+    double seq_logp[FAM_S], seq_ratio[FAM_S], seq_loss[FAM_S];
+    double spec_loss[FAM_SPECS];
+    double work[FAM_WORK / sizeof(double)];
+} fam_block;
+
+static fam_block fam;           /* the batch at hand */
+
+static inline void fam_set_logit(int64_t i, int64_t v, float x)
 {
-    if (z == -HUGE_VAL)
-        return z;
-    return softcap > 0 ? softcap * tanh(scale * z / softcap) : scale * z;
+    elem_put(fam.layout.logits_type, fam.logits,
+             i * fam.layout.logits_stride + v, x);
 }
 
-/* The probability of a logit in that row, whatever offset they share. */
-static inline double plain_p(const plain_row *r, double z)
+static inline float fam_logit(int64_t i, int64_t v)
 {
-    return exp(z - r->max - r->gap);
+    return elem_get(fam.layout.logits_type, fam.logits,
+                    i * fam.layout.logits_stride + v);
 }
 
-static inline plain_row plain_softmax(const double *z, int64_t V, int64_t y)
+static inline float fam_grad(int64_t i, int64_t v)
 {
-    plain_row r = { 0 };
-    double sum = 0, others = 0, dot = 0;
+    return elem_get(fam.layout.grad_type, fam.grad,
+                    i * fam.layout.grad_stride + v);
+}
 
-    r.max = -HUGE_VAL;
-    for (int64_t j = 0; j < V; j++)
-        if (z[j] > r.max)
-            r.max = z[j], r.argmax = j;
-    if (z[y] == r.max)
-        r.argmax = y;
-    for (int64_t j = 0; j < V; j++) {
-        if (z[j] == -HUGE_VAL)
-            continue;
-        sum += exp(z[j] - r.max);
-        others += j == y ? 0 : exp(z[j] - r.max);
-        r.mean += z[j];
-        r.finite++;
+static inline int fam_valid(int64_t i)
+{
+    return fam.label[i] >= 0
+           && (!fam.in.row_weight || fam.in.row_weight[i] != 0);
+}
+
+/* The sequence of row i. */
+static inline int64_t fam_seq(int64_t i)
+{
+    int64_t s = 0;
+
+    while (fam.start[s + 1] <= i)
+        s++;
+    return s;
+}
+
+static inline void fam_outputs(void)
+{
+    bnfloss_outputs *o = &fam.out;
+
+    EMPTY(*o);
+    o->logp = fam.logp;
+    o->rest = fam.rest;
+    o->entropy = fam.entropy;
+    o->argmax = fam.argmax;
+    o->dlogp = fam.dlogp;
+    o->row_loss = fam.row_loss;
+    o->seq_logp = fam.seq_logp;
+    o->seq_ratio = fam.seq_ratio;
+    o->seq_loss = fam.seq_loss;
+    o->distance_grad = fam.distance_grad;
+    o->spec_loss = fam.spec_loss;
+    fam.result.struct_size = sizeof fam.result;
+    fam.result.reserved = 0;
+}
+
+/* What a loss cannot do without, and what may be left out (full). */
+static inline void fam_inputs(uint32_t kind, int full)
+{
+    bnfloss_inputs *in = &fam.in;
+
+    if (has_trait(kind, BN_SOFT))
+        in->soft_label = fam.soft;
+    if (has_trait(kind, BN_DISTANCE))
+        in->distance = fam.distance;
+    if (has_trait(kind, BN_MASK))
+        in->row_mask = fam.mask;
+    if (has_trait(kind, BN_CERTAINTY)
+        || (full && shape_of(kind) == BN_BY_PAIR))
+        in->pair_weight = fam.pair_weight;
+    if (full && has_margin(kind)) {
+        in->pair_scale = fam.pair_scale;
+        in->pair_margin = fam.pair_margin;
     }
-    r.mean /= (double)r.finite;
-    r.gap = log(sum);
-    r.lse = r.max + r.gap;
-    r.logp = z[y] - r.max - r.gap;
-    r.p = exp(r.logp);
-    for (int64_t j = 0; j < V; j++)
-        if (j != y && z[j] != -HUGE_VAL)
-            dot += plain_p(&r, z[j]) * (z[j] - r.max - r.gap);
-    r.rest = others > 0 ? dot / (others / sum) : 0;
-    r.entropy = -dot - (r.p > 0 ? r.p * r.logp : 0);
-    return r;
+    if (full && !is_paired(kind))
+        in->seq_weight = fam.seq_weight;
+    if (has_trait(kind, BN_KL) && full) {
+        in->mismatched = fam.mismatched;
+        in->mismatches = FAM_M;
+    }
+    if (has_trait(kind, BN_BASELINE) && full) {
+        in->shift_mean = 0.25;
+        in->shift_count = 6;
+    }
+    if (is_paired(kind))
+        in->pairing = BNFLOSS_PAIRS_ADJACENT;
 }
 
-static inline double relative(double a, double b)
+static inline void fam_numbers(rng *r)
 {
-    if (a == b || (a != a && b != b))
-        return 0;
-    return fabs(a - b) / (fabs(b) > 1e-300 ? fabs(b) : 1e-300);
+    for (int64_t i = 0; i < FAM_N; i++) {
+        for (int64_t v = 0; v < FAM_STRIDE; v++)
+            fam_set_logit(i, v, (float)(rng_below(r, 65) - 32) / 16);
+        fam.label[i] = i == FAM_IGNORED ? -1 : (int32_t)rng_below(r, FAM_V);
+        fam.ref[i] = -(float)(48 + rng_below(r, 33)) / 16;
+        fam.weight[i] = i == FAM_WEIGHTLESS ? 0
+                        : (float)(1 + rng_below(r, 8)) / 4;
+        fam.logp_in[i] = -(float)(32 + rng_below(r, 49)) / 16;
+        fam.rest_in[i] = -(float)(16 + rng_below(r, 32)) / 16;
+        fam.square[i] = -(float)(16 + rng_below(r, 32)) / 16;
+        fam.mask[i] = (uint8_t)(rng_below(r, 2) * (1 + i));
+    }
+    for (int s = 0; s < FAM_S; s++) {
+        fam.side[s] = s % 2 ? -1 : 1;
+        fam.seq_weight[s] = (float)(1 + rng_below(r, 16)) / 8;
+        fam.distance[s] = (float)(rng_below(r, 33) - 16) / 8;
+    }
+    for (int k = 0; k < FAM_P; k++) {
+        fam.pair_weight[k] = (float)(1 + rng_below(r, 16)) / 8;
+        fam.pair_scale[k] = (float)(4 + rng_below(r, 16)) / 8;
+        fam.pair_margin[k] = (float)(rng_below(r, 17) - 8) / 8;
+        fam.soft[k] = (float)(1 + rng_below(r, 15)) / 16;
+    }
+    for (int m = 0; m < FAM_M; m++)
+        fam.mismatched[m] = (double)(m * m - 1) / 2;
+}
+
+/* A sound batch of a kind; all that a call may write is filled with 0xA5. */
+static inline void fam_make(uint32_t kind, uint64_t seed, int full)
+{
+    static const int64_t start[FAM_S + 1] = { 0, 3, 7, 9, 14, 18, 20, 23,
+                                              FAM_N };
+    bnfloss_layout *l = &fam.layout;
+    rng r = { seed };
+
+    memset(&fam, 0xA5, sizeof fam);
+    EMPTY(*l);
+    l->rows = FAM_N;
+    l->vocab = FAM_V;
+    l->logits_stride = FAM_STRIDE;
+    l->grad_stride = FAM_GRAD_STRIDE;
+    for (int k = 0; k < FAM_SPECS; k++)
+        bnfloss_spec_init(fam.spec + k, sizeof *fam.spec, kind);
+    EMPTY(fam.in);
+    fam.in.sequences = FAM_S;
+    memcpy(fam.start, start, sizeof start);
+    fam.in.seq_start = fam.start;
+    fam.in.side = fam.side;
+    fam.in.ref_logp = fam.ref;
+    fam.in.row_weight = fam.weight;
+    fam_numbers(&r);
+    fam_inputs(kind, full);
+    fam_outputs();
+}
+
+/* Options beyond the defaults, as far as the loss takes them. */
+static inline void fam_options(rng *r, bnfloss_spec *s)
+{
+    if (takes(s->kind, BN_FLIP) && rng_below(r, 2))
+        s->flip_prob = (float)(1 + rng_below(r, 7)) / 16;
+    if (takes(s->kind, BN_BETA) && rng_below(r, 2))
+        s->beta = (float)(1 + rng_below(r, 16)) / 32;
+    if (takes(s->kind, BN_EPS) && rng_below(r, 2))
+        s->eps = 0x1p-8f;
+    if (takes(s->kind, BN_SFT_WEIGHT) && rng_below(r, 2)) {
+        s->sft_weight = (float)rng_below(r, 8) / 8;
+        s->sft_norm = (uint32_t)(1 + rng_below(r, 3));
+        s->sft_norm += s->sft_norm == BNFLOSS_NORM_SHORTEST;
+    }
+    if (takes(s->kind, BN_LD_ALPHA) && rng_below(r, 3) == 0)
+        s->ld_alpha = (float)rng_below(r, 8) / 8;
+    if (has_trait(s->kind, BN_DIVERGENCE) && rng_below(r, 2))
+        s->f_divergence = (uint32_t)rng_below(r, 4);
+    if (s->f_divergence && rng_below(r, 2))
+        s->f_alpha = (float)rng_below(r, 9) / 4;
+    if (takes(s->kind, BN_ALPHA) && rng_below(r, 3) == 0)
+        s->alpha = (float)(rng_below(r, 9) - 4) / 16;
+    if (flags_taken(s->kind) & BNFLOSS_REFERENCE_FREE && rng_below(r, 6) == 0)
+        s->flags |= BNFLOSS_REFERENCE_FREE;
+    if (flags_taken(s->kind) & BNFLOSS_WPO && rng_below(r, 4) == 0)
+        s->flags |= BNFLOSS_WPO;
+    if (s->kind == BNFLOSS_BMC && rng_below(r, 2))
+        s->flags |= BNFLOSS_POLICY_WEIGHTS;
+    if (s->kind == BNFLOSS_SFT && rng_below(r, 2))
+        s->flags |= BNFLOSS_DFT;
+    if (s->kind == BNFLOSS_SFT && rng_below(r, 4) == 0)
+        s->flags |= BNFLOSS_CHOSEN_ONLY;
+    if (shape_of(s->kind) == BN_BY_TOKEN && rng_below(r, 2))
+        s->token_norm = (uint32_t)(1 + rng_below(r, 3));
+}
+
+static inline bnfloss_status fam_run(void *grad, int32_t threads)
+{
+    return bnfloss_run(&fam.layout, fam.spec, &fam.in, fam.logits, fam.label,
+                       grad, &fam.out, fam.work, sizeof fam.work, threads,
+                       &fam.result);
+}
+
+static inline bnfloss_status fam_forward(uint32_t flags, bnfloss_row *state)
+{
+    bnfloss_layout l = fam.layout;
+
+    l.flags |= flags;
+    return bnfloss_forward(&l, fam.logits, fam.label, 0, FAM_N, state, NULL,
+                           NULL);
+}
+
+static inline bnfloss_status fam_states(void)
+{
+    return bnfloss_loss(fam.spec, &fam.in, FAM_N, fam.state, NULL, NULL,
+                        fam.dlogp_out, &fam.out, fam.work, sizeof fam.work,
+                        &fam.result);
+}
+
+static inline bnfloss_status fam_logps(void)
+{
+    return bnfloss_loss(fam.spec, &fam.in, FAM_N, NULL, fam.logp_in,
+                        fam.rest_in, fam.dlogp_out, &fam.out, fam.work,
+                        sizeof fam.work, &fam.result);
+}
+
+/* A mix: what the loss added as number k needs. */
+static inline void fam_also(uint32_t k, uint32_t kind, double weight)
+{
+    bnfloss_spec_init(fam.spec + k, sizeof *fam.spec, kind);
+    fam.spec[k].weight = weight;
+    fam.spec[0].also = k > fam.spec[0].also ? k : fam.spec[0].also;
+    fam_inputs(kind, 0);
+}
+
+/* ---- fam: calls that are refused, or taken ------------------------------- */
+
+enum { FAM_RUN = 1, FAM_STATES = 2, FAM_LOGPS = 4, FAM_ALL = 7 };
+
+static fam_block fam_sound;     /* what each defect starts from */
+
+static inline void fam_save(void)
+{
+    memcpy(&fam_sound, &fam, sizeof fam);
+}
+
+static inline void fam_restore(void)
+{
+    memcpy(&fam, &fam_sound, sizeof fam);
+}
+
+/* A batch of a kind with states of all its rows that have all sums; saved. */
+static inline void fam_make_sound(uint32_t kind, int full)
+{
+    fam_make(kind, 7, full);
+    CHECK(fam_forward(BNFLOSS_ENTROPY | BNFLOSS_MEAN | BNFLOSS_SQUARES,
+                      fam.state) == BNFLOSS_OK, "forward");
+    memcpy(fam.other, fam.state, sizeof fam.other);
+    fam_save();
+}
+
+static inline bnfloss_status fam_call(int entry)
+{
+    return entry == FAM_RUN      ? fam_run(fam.grad, 1)
+           : entry == FAM_STATES ? fam_states()
+                                 : fam_logps();
+}
+
+/* The batch as it is now is refused by these entry points, and nothing is
+ * written. Afterwards it is the sound one again. */
+static inline void fam_refused(const char *what, int entries,
+                               bnfloss_status want, int64_t where)
+{
+    static fam_block bad, before;
+    const char *name = bnfloss_kind_name(fam_sound.spec[0].kind);
+
+    memcpy(&bad, &fam, sizeof fam);
+    for (int entry = FAM_RUN; entry <= FAM_LOGPS; entry <<= 1) {
+        bnfloss_status got;
+
+        if (!(entries & entry))
+            continue;
+        memcpy(&fam, &bad, sizeof fam);
+        got = fam_call(entry);
+        CHECK(got == want, "%s, %s, entry point %d: status %d, not %d", name,
+              what, entry, (int)got, (int)want);
+        CHECK(fam.result.where == where,
+              "%s, %s, entry point %d: where %d, not %d", name, what, entry,
+              (int)fam.result.where, (int)where);
+        memcpy(&before, &bad, sizeof fam);
+        before.result.where = fam.result.where;
+        CHECK(memcmp(&before, &fam, sizeof fam) == 0,
+              "%s, %s, entry point %d: something was written", name, what,
+              entry);
+    }
+    fam_restore();
+}
+
+/* It is taken, and every NaN in what comes back is the canonical one. */
+static inline void fam_taken(const char *what, int entries)
+{
+    static fam_block good;
+    const char *name = bnfloss_kind_name(fam_sound.spec[0].kind);
+
+    memcpy(&good, &fam, sizeof fam);
+    for (int entry = FAM_RUN; entry <= FAM_LOGPS; entry <<= 1) {
+        bnfloss_status got;
+
+        if (!(entries & entry))
+            continue;
+        memcpy(&fam, &good, sizeof fam);
+        got = fam_call(entry);
+        if (!CHECK(got == BNFLOSS_OK, "%s, %s, entry point %d: status %d",
+                   name, what, entry, (int)got))
+            continue;
+        for (int i = 0; i < FAM_N; i++)
+            CHECK(fam.dlogp[i] == fam.dlogp[i]
+                  || bits_of(fam.dlogp[i]) == 0x7FC00000u,
+                  "%s, %s: another NaN", name, what);
+        CHECK(fam.result.loss == fam.result.loss
+              || fam.result.nan_pairs > 0 || fam.result.nan_rows > 0
+              || shape_of(fam.spec[0].kind) == BN_BY_SEQUENCE,
+              "%s, %s: a NaN loss that is not counted", name, what);
+    }
+    fam_restore();
+}
+
+/* ---- fam: two calls compared --------------------------------------------- */
+
+typedef struct fam_outcome {
+    bnfloss_result result;
+    float dlogp[FAM_N], row_loss[FAM_N], logp[FAM_N], rest[FAM_N];
+    float entropy[FAM_N], log_square[FAM_N], distance[FAM_S], scale[FAM_N];
+    int32_t argmax[FAM_N];
+    double seq_loss[FAM_S], seq_logp[FAM_S], seq_ratio[FAM_S];
+    double spec_loss[FAM_SPECS];
+    float grad[FAM_N][FAM_V];
+} fam_outcome;
+
+static inline void fam_take(fam_outcome *o)
+{
+    memset(o, 0, sizeof *o);
+    memcpy(&o->result, &fam.result, sizeof o->result);
+    memcpy(o->dlogp, fam.dlogp, sizeof o->dlogp);
+    memcpy(o->row_loss, fam.row_loss, sizeof o->row_loss);
+    memcpy(o->logp, fam.logp, sizeof o->logp);
+    memcpy(o->rest, fam.rest, sizeof o->rest);
+    memcpy(o->entropy, fam.entropy, sizeof o->entropy);
+    memcpy(o->log_square, fam.log_square, sizeof o->log_square);
+    memcpy(o->argmax, fam.argmax, sizeof o->argmax);
+    memcpy(o->scale, fam.row_scale, sizeof o->scale);
+    memcpy(o->distance, fam.distance_grad, sizeof o->distance);
+    memcpy(o->seq_loss, fam.seq_loss, sizeof o->seq_loss);
+    memcpy(o->seq_logp, fam.seq_logp, sizeof o->seq_logp);
+    memcpy(o->seq_ratio, fam.seq_ratio, sizeof o->seq_ratio);
+    memcpy(o->spec_loss, fam.spec_loss, sizeof o->spec_loss);
+    for (int64_t i = 0; i < fam.layout.rows; i++)
+        for (int64_t v = 0; v < FAM_V; v++)
+            o->grad[i][v] = fam_grad(i, v);
+}
+
+static inline int fam_run_and_take(fam_outcome *o, const char *what)
+{
+    const bnfloss_status got = fam_run(fam.grad, 1);
+    const int ok = CHECK(got == BNFLOSS_OK, "%s, %s: status %d",
+                         bnfloss_kind_name(fam.spec[0].kind), what, (int)got);
+
+    fam_take(o);
+    return ok;
+}
+
+static inline int same_row(const fam_outcome *a, const fam_outcome *b,
+                           int64_t i)
+{
+    return bits_of(a->dlogp[i]) == bits_of(b->dlogp[i])
+           && memcmp(a->grad[i], b->grad[i], sizeof a->grad[i]) == 0;
+}
+
+/* Whether all of a row's gradient is NaN, or 0. */
+static inline int nan_row(const fam_outcome *o, int64_t i)
+{
+    int all = o->dlogp[i] != o->dlogp[i];
+
+    for (int v = 0; v < FAM_V; v++)
+        all &= bits_of(o->grad[i][v]) == 0x7FC00000u;
+    return all;
+}
+
+static inline int zero_row(const fam_outcome *o, int64_t i)
+{
+    int all = o->dlogp[i] == 0;
+
+    for (int v = 0; v < FAM_V; v++)
+        all &= o->grad[i][v] == 0;
+    return all;
+}
+
+/* The rows of sequences from .. to - 1 are ignored by their labels. */
+static inline void fam_empty(int64_t from, int64_t to)
+{
+    for (int64_t i = fam.start[from]; i < fam.start[to]; i++)
+        fam.label[i] = -1;
 }
 
 #endif /* FIXTURE_H */

@@ -23,26 +23,7 @@ typedef quad bn_real;
 #define BN_R_INFINITY ((quad)BN_INF)
 #define BN_R_LN2 ((quad)0x1.62e42fefa39efp-1 + (quad)0x1.abc9e3b39803fp-56    \
                + (quad)0x1.7b57a079a1934p-111)
-#if defined(__GNUC__)           /* each program uses its part of them */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-function"
-#endif
-#include "../src/core.h"
-#include "../src/losses/real.h"
-#include "../src/losses/softmax.h"
-#include "../src/losses/sft.h"
-#include "../src/losses/bnf.h"
-#include "../src/losses/response.h"
-#include "../src/losses/margin.h"
-#include "../src/losses/logistic.h"
-#include "../src/losses/adadpo.h"
-#include "../src/losses/piecewise.h"
-#include "../src/losses/pair_loss.h"
-#include "../src/losses/sequence_loss.h"
-#include "../src/losses/table.h"
-#if defined(__GNUC__)
-#pragma GCC diagnostic pop
-#endif
+#include "losses_table.h"
 
 static inline quad q_abs(quad x) { return x < 0 ? -x : x; }
 static inline quad q_max(quad a, quad b) { return a > b ? a : b; }

@@ -14,7 +14,7 @@
 #ifndef TEST_H
 #define TEST_H
 
-#include "../include/bnfloss.h"
+#include "elements.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -83,14 +83,6 @@ static inline int test_finish(const char *file)
 
 /* An empty struct of the API: zeros, padding included, and its own size. */
 #define EMPTY(s) (memset(&(s), 0, sizeof(s)), (s).struct_size = sizeof(s))
-
-static inline uint32_t bits_of(float x)
-{
-    uint32_t b;
-
-    memcpy(&b, &x, sizeof b);
-    return b;
-}
 
 /* ---- Random numbers: splitmix64, so that any seed will do --------------- */
 

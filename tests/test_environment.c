@@ -9,7 +9,7 @@
 #define _GNU_SOURCE
 #define HAVE_UNIX
 #endif
-#include "family.h"
+#include "fixture.h"
 
 #ifdef HAVE_UNIX
 #include <errno.h>
@@ -328,9 +328,9 @@ static void refused(int n, control c, const char *isa)
           n);
 }
 
-/* A loss of the family, with several in one call where it is odd; the
+/* A loss with several in one call where it is odd; the
  * measured shifts; the test of itself. 0 if an exception was raised. */
-static int family_under(control c, uint32_t kind, bnfloss_shifts *shifts,
+static int loss_under(control c, uint32_t kind, bnfloss_shifts *shifts,
                         control *left)
 {
     const control usual = control_get();
@@ -344,7 +344,7 @@ static int family_under(control c, uint32_t kind, bnfloss_shifts *shifts,
     fam_set_logit(12, 5, 0x1p-140f);
     fam.ref[8] = -HUGE_VALF;
     if (kind % 2)
-        fam_also(1, kind % FAM_KINDS + 1, 0x1p-1000);
+        fam_also(1, kind % BN_KINDS + 1, 0x1p-1000);
     CHECK(fam_forward(BNFLOSS_MEAN | BNFLOSS_SQUARES, fam.state)
           == BNFLOSS_OK, "forward");
     memcpy(fam.other, fam.state, sizeof fam.other);
@@ -370,32 +370,32 @@ static int family_under(control c, uint32_t kind, bnfloss_shifts *shifts,
     control_set(usual);
     for (int i = 0; i < 3; i++)
         CHECK(got[i] == BNFLOSS_OK, "%s: call %d: status %d",
-              fam_of(kind)->name, i, (int)got[i]);
+              bnfloss_kind_name(kind), i, (int)got[i]);
     return 1;
 }
 
-static void family_everywhere(const char *isa)
+static void losses_everywhere(const char *isa)
 {
     static fam_block usual;
     bnfloss_shifts shifts, usual_shifts;
     control left;
 
-    for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
-        CHECK(family_under(control_get(), kind, &usual_shifts, &left),
-              "%s traps", fam_of(kind)->name);
+    for (uint32_t kind = 1; kind <= BN_KINDS; kind++) {
+        CHECK(loss_under(control_get(), kind, &usual_shifts, &left),
+              "%s traps", bnfloss_kind_name(kind));
         memcpy(&usual, &fam, sizeof fam);
         for (int e = 0; e < ROUNDINGS * FLUSHES * TRAPS; e++) {
             const control c = control_of(e % ROUNDINGS, e / ROUNDINGS
                                          % FLUSHES, e / ROUNDINGS / FLUSHES);
 
-            CHECK(family_under(c, kind, &shifts, &left), "%s %s: trap in "
-                  "environment %d", fam_of(kind)->name, isa, e);
+            CHECK(loss_under(c, kind, &shifts, &left), "%s %s: trap in "
+                  "environment %d", bnfloss_kind_name(kind), isa, e);
             CHECK(memcmp(&fam, &usual, offsetof(fam_block, work)) == 0
                   && memcmp(&shifts, &usual_shifts, sizeof shifts) == 0,
-                  "%s %s: other bits in environment %d", fam_of(kind)->name,
+                  "%s %s: other bits in environment %d", bnfloss_kind_name(kind),
                   isa, e);
             CHECK(control_same(left, c), "%s: the caller's state has changed "
-                  "(environment %d)", fam_of(kind)->name, e);
+                  "(environment %d)", bnfloss_kind_name(kind), e);
         }
     }
 }
@@ -415,7 +415,7 @@ static void environments(void)
         for (int n = 0; n < 5; n++)
             for (int traps = 0; traps < TRAPS; traps++)
                 refused(n, control_of(traps, traps, traps), isa);
-        family_everywhere(isa);
+        losses_everywhere(isa);
     }
     sigaction(SIGFPE, &old, NULL);
 }

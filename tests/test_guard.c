@@ -10,7 +10,7 @@
 #define _GNU_SOURCE
 #define HAVE_PAGES
 #endif
-#include "family.h"
+#include "fixture.h"
 
 #ifdef HAVE_PAGES
 #include <signal.h>
@@ -287,7 +287,7 @@ static void guard_all(void)
     }
 }
 
-/* ---- The family's arrays ------------------------------------------------ */
+/* ---- The arrays of every loss ------------------------------------------- */
 
 enum { ARRAYS = 24 };
 
@@ -324,7 +324,7 @@ static void guard_inputs(pages *p, int at_end)
     GUARD(in->mismatched, FAM_M * 8);
     GUARD(fam.out.log_square, FAM_N * 4);
     GUARD(fam.out.seq_ratio, FAM_S * 8);
-    GUARD(fam.out.seq_loss, fam_pairs(fam.spec[0].kind) ? FAM_P * 8
+    GUARD(fam.out.seq_loss, is_paired(fam.spec[0].kind) ? FAM_P * 8
                                                         : FAM_S * 8);
     GUARD(fam.out.distance_grad, FAM_S * 4);
     GUARD(fam.out.spec_loss, 8 * (size_t)(1 + fam.spec[0].also));
@@ -334,17 +334,17 @@ static void guard_inputs(pages *p, int at_end)
 
 /* Every loss, alone and with another, deferred, and by log-probabilities,
  * with exactly the work that it asks for. */
-static void guard_family(pages *p, const char *isa)
+static void guard_loss(pages *p, const char *isa)
 {
-    for (uint32_t n = 0; n < FAM_KINDS * 2 * 4; n++) {
-        const uint32_t kind = n % FAM_KINDS + 1, how = n / FAM_KINDS / 2;
-        const int at_end = n / FAM_KINDS % 2 != 0;
+    for (uint32_t n = 0; n < BN_KINDS * 2 * 4; n++) {
+        const uint32_t kind = n % BN_KINDS + 1, how = n / BN_KINDS / 2;
+        const int at_end = n / BN_KINDS % 2 != 0;
         bnfloss_status got;
         uint64_t bytes = 0;
         void *work;
 
         snprintf(now, sizeof now, "%s %s, way %u, at the %s", isa,
-                 fam_of(kind)->name, how, at_end ? "end" : "start");
+                 bnfloss_kind_name(kind), how, at_end ? "end" : "start");
         fam_make(kind, 1, 1);
         fam.out.log_square = fam.log_square;
         if (how == 1)
@@ -353,7 +353,7 @@ static void guard_family(pages *p, const char *isa)
             fam.spec[0].flags = BNFLOSS_DEFER_SCALE;
             fam.out.row_scale = fam.row_scale;
         }
-        if (how == 3 && fam_flags(kind) & BNFLOSS_WPO) {
+        if (how == 3 && flags_taken(kind) & BNFLOSS_WPO) {
             fam.spec[0].flags = BNFLOSS_WPO;
             fam.in.log_square = fam.square;
         }
@@ -402,7 +402,7 @@ static void guard_shifts(pages *p, const char *isa)
     }
 }
 
-static void family(void)
+static void losses(void)
 {
     static pages p[ARRAYS + 1];
     int made = 1;
@@ -412,7 +412,7 @@ static void family(void)
     if (!CHECK(made, "mmap"))
         return;
     FOR_EACH_ISA(isa) {
-        guard_family(p, isa);
+        guard_loss(p, isa);
         guard_shifts(p + ARRAYS, isa);
     }
 }
@@ -430,7 +430,7 @@ int main(void)
         made = made && make_room(room + b, b <= GRAD ? BIG : 4096);
     if (made) {
         guard_all();
-        family();
+        losses();
     } else {
         test_skip("guard pages: mmap refused");
     }

@@ -10,17 +10,17 @@
  * every instruction set, compiler, optimisation level and architecture. So it
  * is made of integers and of exact operations alone.
  *
- * The first hash is of BNF, DPO and SFT as they were when they were alone. The
- * second is of the whole family: every loss with options by chance, several
- * in one call, the deferred scale, both doors, and the sums that MEAN and
- * SQUARES take, at every V.
+ * ROWS_SAME_BITS_HASH is about rows: every V, type and logit, under BNF, DPO and
+ * SFT. LOSSES_SAME_BITS_HASH is about losses: each of them with options by
+ * chance, several in one call, the deferred scale, both entry points, and the
+ * sums that MEAN and SQUARES take, at every V.
  *
  * When the bits change on purpose, run this program, put the hashes of its last
  * lines here, and add a line to the CHANGELOG: users compare bits too. */
-#define SAME_BITS_HASH UINT64_C(0xC6E222AFDA7BA5FD)
-#define FAMILY_HASH UINT64_C(0x9F072BA7F734A065)
+#define ROWS_SAME_BITS_HASH UINT64_C(0xC6E222AFDA7BA5FD)
+#define LOSSES_SAME_BITS_HASH UINT64_C(0x9F072BA7F734A065)
 
-#include "family.h"
+#include "fixture.h"
 
 enum {
     BATCHES = 560, MAX_N = 12, MAX_S = 6, PAD = 9,
@@ -452,9 +452,9 @@ static uint64_t corpus(const char *isa, int64_t *rows)
     return h;
 }
 
-/* ---- The family --------------------------------------------------------- */
+/* ---- Every loss --------------------------------------------------------- */
 
-enum { FAMILY = 35 * 40 };      /* batches */
+enum { LOSS_BATCHES = BN_KINDS * 40 };
 
 /* A NaN that leaves the library is the canonical one. */
 static void add_double(uint64_t *h, double x)
@@ -463,7 +463,7 @@ static void add_double(uint64_t *h, double x)
 
     memcpy(&b, &x, sizeof b);
     CHECK(x == x || b == UINT64_C(0x7FF8000000000000), "another NaN: %llx, "
-          "%s", (unsigned long long)b, fam_of(fam.spec[0].kind)->name);
+          "%s", (unsigned long long)b, bnfloss_kind_name(fam.spec[0].kind));
     hash_add(h, b);
 }
 
@@ -479,10 +479,10 @@ static void add_floats(uint64_t *h, const float *x, int64_t n)
         hash_add(h, bits_of(x[i]));
 }
 
-static uint64_t hash_family(const void *g)
+static uint64_t hash_losses(const void *g)
 {
     const bnfloss_result *r = &fam.result;
-    const int pairs = fam_pairs(fam.spec[0].kind);
+    const int pairs = is_paired(fam.spec[0].kind);
     uint64_t h = HASH_START;
 
     hash_add(&h, (uint64_t)r->where);
@@ -522,7 +522,7 @@ static const float capped[] = { 0, 0, 0, 30, 0.75f };
 static const float by[] = { 0, 0, 0.5f, 1.5f };
 
 /* Numbers beyond the ordinary, in every third batch. */
-static void family_extremes(rng *r)
+static void losses_extremes(rng *r)
 {
     const float odd[] = { -HUGE_VALF, 88, -104, 0x1p100f, 0x1p-130f, NAN,
                           HUGE_VALF, -3000 };
@@ -544,12 +544,12 @@ static void family_extremes(rng *r)
     }
 }
 
-/* Batch number n of the family. Returns whether it may be in place. */
-static int family_make(int n)
+/* Batch number n of losses. Returns whether it may be in place. */
+static int losses_make(int n)
 {
     rng r = { (uint64_t)n * 77 + 5 };
-    const uint32_t kind = (uint32_t)(n % FAM_KINDS) + 1;
-    const int how = n / FAM_KINDS;          /* 0 .. 39 */
+    const uint32_t kind = (uint32_t)(n % BN_KINDS) + 1;
+    const int how = n / BN_KINDS;          /* 0 .. 39 */
     float z[FAM_N][FAM_V];
     bnfloss_layout *l = &fam.layout;
 
@@ -580,7 +580,7 @@ static int family_make(int n)
         const uint32_t more = 1 + (uint32_t)rng_below(&r, 3);
 
         for (uint32_t k = 1; k <= more; k++) {
-            fam_also(k, 1 + (uint32_t)rng_below(&r, FAM_KINDS),
+            fam_also(k, 1 + (uint32_t)rng_below(&r, BN_KINDS),
                      (double)k / 2);
             fam_options(&r, fam.spec + k);
         }
@@ -590,22 +590,22 @@ static int family_make(int n)
         fam.out.row_scale = fam.row_scale;
     }
     if (how % 3 == 0)
-        family_extremes(&r);
+        losses_extremes(&r);
     return l->logits_type == l->grad_type;
 }
 
 /* By logits, in place, on threads, by states; then by log-probabilities. */
-static uint64_t family_ways(int n, const char *isa)
+static uint64_t losses_ways(int n, const char *isa)
 {
-    const int in_place = family_make(n);
+    const int in_place = losses_make(n);
     uint64_t h;
 
-    CHECK(fam_run(fam.grad, 1) == BNFLOSS_OK, "family batch %d, %s", n,
-          fam_of(fam.spec[0].kind)->name);
-    h = hash_family(fam.grad);
+    CHECK(fam_run(fam.grad, 1) == BNFLOSS_OK, "batch %d of losses, %s", n,
+          bnfloss_kind_name(fam.spec[0].kind));
+    h = hash_losses(fam.grad);
     CHECK(fam_run(fam.grad, n % 8 ? 1 : n / 8 % 15 + 2) == BNFLOSS_OK
-          && hash_family(fam.grad) == h, "family batch %d, %s: other bits "
-          "with threads (%s)", n, fam_of(fam.spec[0].kind)->name, isa);
+          && hash_losses(fam.grad) == h, "batch %d of losses, %s: other bits "
+          "with threads (%s)", n, bnfloss_kind_name(fam.spec[0].kind), isa);
     /* the first stage reads the rows that CHOSEN_ONLY ignores */
     if (!(fam.spec[0].flags & (BNFLOSS_DEFER_SCALE | BNFLOSS_CHOSEN_ONLY))) {
         /* a row of weight 0 is read by the first stage alone */
@@ -616,26 +616,26 @@ static uint64_t family_ways(int n, const char *isa)
               && bnfloss_backward(&fam.layout, fam.logits, fam.label, 0,
                                   FAM_N, fam.state, fam.dlogp_out, fam.grad,
                                   NULL) == BNFLOSS_OK
-              && hash_family(fam.grad) == h, "family batch %d, %s: other bits"
-              " by stages (%s)", n, fam_of(fam.spec[0].kind)->name, isa);
+              && hash_losses(fam.grad) == h, "batch %d of losses, %s: other bits"
+              " by stages (%s)", n, bnfloss_kind_name(fam.spec[0].kind), isa);
     }
     if (in_place)
         CHECK(fam_run(fam.logits, 1) == BNFLOSS_OK
-              && hash_family(fam.logits) == h, "family batch %d, %s: other "
-              "bits in place (%s)", n, fam_of(fam.spec[0].kind)->name, isa);
+              && hash_losses(fam.logits) == h, "batch %d of losses, %s: other "
+              "bits in place (%s)", n, bnfloss_kind_name(fam.spec[0].kind), isa);
     fam.out.row_scale = NULL;
     fam.spec[0].flags &= ~(uint32_t)BNFLOSS_DEFER_SCALE;
     for (uint32_t k = 0; k <= fam.spec[0].also; k++)
         if (fam.spec[k].flags & BNFLOSS_WPO)
             fam.in.log_square = fam.square;
-    CHECK(fam_logps() == BNFLOSS_OK, "family batch %d by logp", n);
+    CHECK(fam_logps() == BNFLOSS_OK, "batch %d of losses by logp", n);
     add_floats(&h, fam.dlogp_out, FAM_N);
     add_double(&h, fam.result.loss);
     return h;
 }
 
 /* The sums of MEAN and SQUARES, of the first corpus' rows. */
-static void family_rows(uint64_t *h)
+static void losses_rows(uint64_t *h)
 {
     static float log_square[MAX_N];
     int64_t labels[MAX_N];
@@ -662,7 +662,7 @@ static void family_rows(uint64_t *h)
 }
 
 /* Rows wider than a chunk and fewer than threads: cut among them. */
-static void family_wide(const char *isa)
+static void losses_wide(const char *isa)
 {
     enum { WIDE = 50001, ROWS = 7 };
     static float z[ROWS * WIDE], g[2][ROWS * WIDE];
@@ -701,14 +701,14 @@ static void family_wide(const char *isa)
     }
 }
 
-static uint64_t family(const char *isa)
+static uint64_t losses(const char *isa)
 {
     uint64_t h = HASH_START;
 
-    for (int n = 0; n < FAMILY; n++)
-        hash_add(&h, family_ways(n, isa));
-    family_rows(&h);
-    family_wide(isa);
+    for (int n = 0; n < LOSS_BATCHES; n++)
+        hash_add(&h, losses_ways(n, isa));
+    losses_rows(&h);
+    losses_wide(isa);
     return h;
 }
 
@@ -722,23 +722,23 @@ int main(void)
     test_skip("several threads: built without BNFLOSS_OPENMP");
 #endif
     FOR_EACH_ISA(isa) {
-        const uint64_t h = corpus(isa, &rows), f = family(isa);
+        const uint64_t h = corpus(isa, &rows), f = losses(isa);
 
         if (first == 0) {
             first = h;
             second = f;
         }
         CHECK(h == first, "hash %016llx on %s", (unsigned long long)h, isa);
-        CHECK(f == second, "the family's hash %016llx on %s",
+        CHECK(f == second, "the losses' hash %016llx on %s",
               (unsigned long long)f, isa);
     }
     CHECK(rows > 3000, "only %d rows", (int)rows);
-    CHECK(first == SAME_BITS_HASH, "hash %016llx, not %016llx: the bits have "
+    CHECK(first == ROWS_SAME_BITS_HASH, "hash %016llx, not %016llx: the bits have "
           "changed", (unsigned long long)first,
-          (unsigned long long)SAME_BITS_HASH);
-    CHECK(second == FAMILY_HASH, "the family's hash %016llx, not %016llx: the "
+          (unsigned long long)ROWS_SAME_BITS_HASH);
+    CHECK(second == LOSSES_SAME_BITS_HASH, "the losses' hash %016llx, not %016llx: the "
           "bits have changed", (unsigned long long)second,
-          (unsigned long long)FAMILY_HASH);
+          (unsigned long long)LOSSES_SAME_BITS_HASH);
     failed = test_end();
     printf("hash %016llx\nfamily %016llx\n", (unsigned long long)first,
            (unsigned long long)second);

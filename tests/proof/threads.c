@@ -7,7 +7,7 @@
  * batches do. With BNFLOSS_OPENMP the library brings threads of its own
  * besides. PLANT plants an error, which a sanitizer must report: 1, callers
  * share a workspace; 2, their row ranges overlap. */
-#include "../family.h"
+#include "../fixture.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -52,7 +52,7 @@ typedef struct own {
 static float logits[FAM_N * STRIDE];    /* of any type, as the layout says */
 static own owns[THREADS], single, pool;
 
-/* The batch of family.h with a wider vocabulary: every loss, a type in turn. */
+/* The batch of fixture.h with a wider vocabulary: every loss, a type in turn. */
 static void make_batch(uint32_t kind)
 {
     bnfloss_layout *l = &fam.layout;
@@ -258,10 +258,10 @@ static void check_team(const char *what)
 {
     for (int i = 0; i < THREADS; i++) {
         CHECK(owns[i].status == BNFLOSS_OK, "%s: %s: status %d", what,
-              fam_of(fam.spec->kind)->name, (int)owns[i].status);
+              bnfloss_kind_name(fam.spec->kind), (int)owns[i].status);
         CHECK(SAME(&owns[i].is, &single.is, result, run_grad),
               "%s: %s, %s: other bits in thread %d", what,
-              fam_of(fam.spec->kind)->name, bnfloss_isa(), i);
+              bnfloss_kind_name(fam.spec->kind), bnfloss_isa(), i);
     }
 }
 
@@ -302,7 +302,7 @@ static void separate(void)
     begin(&single);
     whole(&single);
     CHECK(single.status == BNFLOSS_OK, "%s: status %d",
-          fam_of(fam.spec->kind)->name, (int)single.status);
+          bnfloss_kind_name(fam.spec->kind), (int)single.status);
     begin_team();
     team(whole);
     check_team("apart");
@@ -324,7 +324,7 @@ static void together(void)
         tokens += pool.is.forward[i].tokens;
     }
     CHECK(pool.status == BNFLOSS_OK && tokens == single.is.forward[0].tokens,
-          "%s: the ranges' tokens", fam_of(fam.spec->kind)->name);
+          "%s: the ranges' tokens", bnfloss_kind_name(fam.spec->kind));
     CHECK(SAME(&pool.is, &single.is, state, state)
               && SAME(&pool.is, &single.is, logp, dlogp)
               && SAME(&pool.is, &single.is, row_loss, row_loss)
@@ -332,7 +332,7 @@ static void together(void)
               && memcmp(pool.is.grad, single.is.run_grad,
                         FAM_N * STRIDE * elem_size(fam.layout.grad_type))
                      == 0,
-          "%s, %s: other bits by row ranges", fam_of(fam.spec->kind)->name,
+          "%s, %s: other bits by row ranges", bnfloss_kind_name(fam.spec->kind),
           bnfloss_isa());
 }
 
@@ -384,7 +384,7 @@ int main(void)
 {
     first_calls();
     FOR_EACH_ISA(isa)
-        for (uint32_t kind = 1; kind <= FAM_KINDS; kind++) {
+        for (uint32_t kind = 1; kind <= BN_KINDS; kind++) {
             make_batch(kind);
             separate();
             together();
