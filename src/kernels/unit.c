@@ -9,6 +9,9 @@
 #define BNFLOSS_UNITS
 #include "../../include/bnfloss.h"
 
+#if defined(__GNUC__)           /* each unit needs a part of what is shared */
+#pragma GCC diagnostic ignored "-Wunused-function"
+#endif
 #include "../precise.h"
 #include "../core.h"
 #include "../math.c"
