@@ -16,6 +16,6 @@
 #include "../core.h"
 #include "../math.c"
 #include "common.h"
-#include "x86.h"
+#include "chunk.h"
 #include BN_UNIT
 #include "../precise_end.h"
