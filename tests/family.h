@@ -376,7 +376,7 @@ static inline void fam_options(rng *r, bnfloss_spec *s)
         s->token_norm = (uint32_t)(1 + rng_below(r, 3));
 }
 
-/* ---- The doors ---------------------------------------------------------- */
+/* ---- The entry points -------------------------------------------------- */
 
 static inline bnfloss_status fam_run(void *grad, int32_t threads)
 {

@@ -1,5 +1,5 @@
 /* One small sound batch, all of it in one block of memory: tests change one
- * thing, call a door, and compare the whole block with what it was before.
+ * thing, call an entry point, and compare the whole block with what it was.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -57,7 +57,7 @@ typedef struct fix_block {
     double work[FIX_WORK / sizeof(double)];
 } fix_block;
 
-/* What the doors are called with. */
+/* What the entry points are called with. */
 typedef struct fix_args {
     bnfloss_layout *layout;
     bnfloss_spec *spec;
@@ -304,7 +304,7 @@ static inline void fix_make(fix_args *a, uint32_t kind, uint32_t logits_type,
     }
 }
 
-/* ---- The doors ---------------------------------------------------------- */
+/* ---- The entry points -------------------------------------------------- */
 
 static inline bnfloss_status fix_forward(const fix_args *a)
 {

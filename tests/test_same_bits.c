@@ -12,7 +12,7 @@
  *
  * The first hash is of BNF, DPO and SFT as they were when they were alone. The
  * second is of the whole family: every loss with options by chance, several
- * in one call, the deferred scale, both doors, and the sums that MEAN and
+ * in one call, the deferred scale, both entry points, the sums that MEAN and
  * SQUARES take, at every V.
  *
  * When the bits change on purpose, run this program, put the hashes of its last
