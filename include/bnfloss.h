@@ -33,6 +33,8 @@
  *
  * into one source file of yours. No flag is needed; SIMD is chosen at run
  * time. With -DBNFLOSS_OPENMP -fopenmp bnfloss_run() uses several threads.
+ * BNFLOSS_NO_AVX512, BNFLOSS_NO_AVX512BF16, BNFLOSS_NO_AVX2 and BNFLOSS_NO_NEON
+ * leave instruction sets out: the code is smaller, the results are the same.
  * No macro of yours harms the header that is installed or generated, unless it
  * has the name of a member or a parameter below.
  *

@@ -34,9 +34,9 @@
 #include "losses/drift.c"   /* how far the policy has moved */
 
 /* Kernels: one chunk of a row. */
-#include "kernels/common.h" /* what all of them stand on */
-#include "kernels/x86.h"
+#include "kernels/common.h" /* what rows/ uses as well */
 #if !defined(BNFLOSS_UNITS) /* else each is a unit of its own: kernels/unit.c */
+#include "kernels/chunk.h"  /* what all of them stand on */
 #include "kernels/scalar.c" /* the definition */
 #include "kernels/avx2.c"
 #include "kernels/avx512.c"

@@ -1,4 +1,4 @@
-/* The door: names, defaults, work, struct sizes; and every number of a result
+/* The API: names, defaults, work, struct sizes; and every number of a result
  * against the same computed plainly in double.
  *
  * SPDX-License-Identifier: MIT
@@ -656,23 +656,23 @@ static void metrics(uint32_t kind, uint32_t type, int n, const char *isa)
     check_outputs(&x, what);
     check_sequences(&x, kind == BNFLOSS_DPO ? FIX_S / 2 : FIX_S, what);
     if (n == 6 && kind == BNFLOSS_SFT)
-        return;                 /* the other door knows of no smoothing */
+        return;                 /* the other one has no label smoothing */
     for (int i = 0; i < FIX_N; i++) {
         a.logp_in[i] = fix.logp[i];
         a.rest_in[i] = fix.rest[i];
         fix.weight[i] *= (float)x.valid[i];
     }
-    CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "%s: the other door", what);
+    CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "%s: the other entry point", what);
     check_counts(a.result, &x, what);
-    CHECK(near(a.result->loss, x.loss, 8), "%s: the other door: loss %.9g, "
+    CHECK(near(a.result->loss, x.loss, 8), "%s: the other entry: loss %.9g, "
           "not %.9g", what, a.result->loss, x.loss);
     for (int i = 0; i < FIX_N; i++)
         CHECK(near((double)a.dlogp_out[i], x.dlogp[i], 0)
               && bits_of(a.dlogp_out[i]) == bits_of(fix.dlogp[i]),
-              "%s: the other door: dlogp of row %d", what, i);
+              "%s: the other entry point: dlogp of row %d", what, i);
     CHECK(a.result->token_accuracy != a.result->token_accuracy
           && a.result->entropy != a.result->entropy,
-          "%s: the other door knows no logits", what);
+          "%s: the other entry point knows no logits", what);
 }
 
 /* ---- By hand: two sequences --------------------------------------------- */

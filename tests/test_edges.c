@@ -557,7 +557,7 @@ static void batch_with_states(fix_args *a, const variant *w)
     memset(fix.result.bytes + 8, 0xA5, sizeof fix.result - 8);
 }
 
-/* One defect at one door: its status, its index, and nothing else. */
+/* One defect at one entry point: its status, its index, and nothing else. */
 static void one_defect(const defect *d, unsigned entry, const variant *w,
                        const fix_block *sound, const fix_args *args)
 {
@@ -570,20 +570,20 @@ static void one_defect(const defect *d, unsigned entry, const variant *w,
     memcpy(&before, &fix, sizeof fix);
     status = knock(entry, &a);
     CHECK(status == d->status,
-          "%s defect %d at door %u: status %d, not %d "
+          "%s defect %d at entry point %u: status %d, not %d "
           "(%s %s %s->%s%s)",
           d->id, (int)(d - defects), entry, (int)status, (int)d->status,
           w->isa, kind_name(w->kind), type_name(w->logits_type),
           type_name(w->grad_type), w->in_place ? " in place" : "");
     if (d->where != ANY && a.result)
         CHECK(fix.result.s.where == d->where,
-              "%s at door %u: where %lld, not "
+              "%s at entry point %u: where %lld, not "
               "%lld",
               d->id, entry, (long long)fix.result.s.where,
               (long long)d->where);
     before.result.s.where = fix.result.s.where;
     CHECK(memcmp(&before, &fix, sizeof fix) == 0,
-          "%s defect %d at door %u: something was written (%s %s)", d->id,
+          "%s defect %d at entry %u: something was written (%s %s)", d->id,
           (int)(d - defects), entry, w->isa, kind_name(w->kind));
 }
 
@@ -592,14 +592,14 @@ static void errors(const variant *w)
     static fix_block sound;
     const unsigned kind = w->kind == BNFLOSS_SFT ? SFT
                           : w->kind == BNFLOSS_BNF ? BNF : DPO;
-    const unsigned by_kind = LOSS;  /* doors that know of losses */
+    const unsigned by_kind = LOSS;  /* entry points that know of losses */
     fix_args a;
 
     batch_with_states(&a, w);
     memcpy(&sound, &fix, sizeof fix);
     for (unsigned entry = 1; entry < EVERY; entry <<= 1) {
         memcpy(&fix, &sound, sizeof fix);
-        CHECK(knock(entry, &a) == BNFLOSS_OK, "sound call at door %u", entry);
+        CHECK(knock(entry, &a) == BNFLOSS_OK, "sound call at entry %u", entry);
         CHECK(memcmp(&sound, &fix, sizeof fix) != 0, "nothing written");
         if (!(entry & by_kind) && kind != SFT)
             continue;
@@ -735,13 +735,13 @@ static void two_entries(const variant *w)
         CHECK(bnfloss_loss(a.spec, a.inputs, FIX_N, a.state,
                            k & 1 ? a.logp_in : NULL, k & 2 ? a.rest_in : NULL,
                            a.dlogp_out, a.outputs, a.work, a.work_bytes,
-                           a.result) == BNFLOSS_E_OPTION, "two doors: %d", k);
+                           a.result) == BNFLOSS_E_OPTION, "two entries: %d", k);
         before.result.s.where = fix.result.s.where;
         CHECK(memcmp(&before, &fix, sizeof fix) == 0, "something was written");
     }
 }
 
-/* ---- Errors of the doors without a batch -------------------------------- */
+/* ---- Errors of the entry points without a batch ------------------------ */
 
 static void errors_elsewhere(void)
 {
@@ -1468,7 +1468,7 @@ static void count_stages(const variant *w)
             continue;
         CHECK(knock((unsigned)entry, &a) == BNFLOSS_OK && r->nan_rows == 1
                   && r->tokens == FIX_N - 1 && r->where == -1,
-              "door %d: %d tokens, %d NaN", entry, (int)r->tokens,
+              "entry point %d: %d tokens, %d NaN", entry, (int)r->tokens,
               (int)r->nan_rows);
     }
     CHECK(fix_merge(&a) == BNFLOSS_OK && r->nan_rows == 1
@@ -1769,7 +1769,7 @@ static void value_logps(const variant *w)
 
     make(&a, w);
     a.logp_in[9] = 0;
-    CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "the other door");
+    CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "the other entry point");
     take(&plain, &a);
     edge("E138");
     make(&a, w);
@@ -2209,7 +2209,7 @@ static void trap_log1mexp_near_zero(const variant *w)
 }
 
 /* Two copies of the loss maths drifted apart in trl#7062. There is one here;
- * each option must reach every door, and change what it is meant to. */
+ * each option must reach every entry point, and change what it is meant to. */
 typedef struct option {
     const char *name;
     unsigned kinds;
@@ -2275,12 +2275,12 @@ static void trap_two_copies_drifted(const variant *w)
         CHECK(memcmp(&run, &states, sizeof run) == 0
               && memcmp(dlogp, a.dlogp_out, sizeof dlogp) == 0,
               "%s: states are not run", op->name);
-        fix.weight[FIX_IGNORED] = 0;        /* no labels at this door */
+        fix.weight[FIX_IGNORED] = 0;        /* no labels at this entry point */
         CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "%s: logps", op->name);
         memcpy(&logps, a.result, sizeof logps);
         CHECK(relative(logps.loss, run.loss) <= 1e-5
               && relative((double)a.dlogp_out[0], (double)dlogp[0]) <= 1e-5
-              && logps.divisor == run.divisor, "%s: logp door: %.9g, %.9g",
+              && logps.divisor == run.divisor, "%s: logp entry: %.9g, %.9g",
               op->name, logps.loss, run.loss);
         if (k == 0) {
             plain_loss = run.loss;

@@ -77,7 +77,7 @@ static void make_scene(fix_args *a, int n, uint32_t kind)
     }
 }
 
-/* What the doors leave behind: everything but the structs with pointers. */
+/* What a call leaves behind: everything but the structs with pointers. */
 enum { TRACED = offsetof(fix_block, work) - offsetof(fix_block, result) };
 
 typedef struct trace {
@@ -101,7 +101,7 @@ static void save(unsigned char *bytes)
     memcpy(bytes, (const char *)&fix + offsetof(fix_block, result), TRACED);
 }
 
-/* Every door, one after the other. No arithmetic of our own in here. */
+/* Every entry point, one after the other. No arithmetic of our own in here. */
 static void every_entry(const fix_args *a, trace *t)
 {
     int *status = t->status;
@@ -265,7 +265,7 @@ static void scene_everywhere(int n, uint32_t kind, const char *isa)
     make_others(&a);
     every_entry(&a, &usual);
     for (int i = 0; i < 8; i++)
-        CHECK(usual.status[i] == BNFLOSS_OK, "scene %d door %d: status %d", n,
+        CHECK(usual.status[i] == BNFLOSS_OK, "scene %d entry %d: status %d", n,
               i, usual.status[i]);
     for (int e = 0; e < ROUNDINGS * FLUSHES * TRAPS; e++) {
         const int rounding = e % ROUNDINGS, flush = e / ROUNDINGS % FLUSHES;
@@ -722,7 +722,7 @@ static unsigned char *stack;
 enum { ENTRIES = 10 };
 static int64_t stack_used[ENTRIES + 1];
 
-/* Door number n on the first own batch. */
+/* Entry point number n on the first own batch. */
 static __attribute__((noinline)) int one_entry(int n)
 {
     const fix_args *a = &owns[0].args;
@@ -792,7 +792,7 @@ static void make_wide_batch(fix_args *a)
     CHECK(fam_forward(0, fam.state) == BNFLOSS_OK, "forward");
     for (int n = 0; n <= ENTRIES; n++) {
         owns[0].args.other = owns[0].block->other;
-        CHECK(one_entry(n) == BNFLOSS_OK || n == 5, "door %d", n);
+        CHECK(one_entry(n) == BNFLOSS_OK || n == 5, "entry point %d", n);
         memcpy(owns[0].block->other, owns[0].block->state,
                sizeof(bnfloss_row));
         owns[0].block->other[0].flags &= ~(uint32_t)BNFLOSS_ROW_LABEL;

@@ -165,7 +165,7 @@ static bnfloss_status knock(int entry)
                              : fam_logps();
 }
 
-/* The batch as it is now is refused at these doors, and nothing is written.
+/* These entry points refuse the batch as it is now and write nothing.
  * Its sound neighbour is what `sound` holds. */
 static void refused(const char *what, int entries, bnfloss_status want,
                     int64_t where)
@@ -180,16 +180,16 @@ static void refused(const char *what, int entries, bnfloss_status want,
             continue;
         memcpy(&fam, &bad, sizeof fam);
         got = knock(entry);
-        CHECK(got == want, "%s, %s, door %d: status %d, not %d",
+        CHECK(got == want, "%s, %s, entry point %d: status %d, not %d",
               bnfloss_kind_name(sound.spec[0].kind), what, entry, (int)got,
               (int)want);
-        CHECK(fam.result.where == where, "%s, %s, door %d: where %d, not %d",
+        CHECK(fam.result.where == where, "%s, %s, entry %d: where %d, not %d",
               bnfloss_kind_name(sound.spec[0].kind), what, entry,
               (int)fam.result.where, (int)where);
         memcpy(&before, &bad, sizeof fam);
         before.result.where = fam.result.where;
         CHECK(memcmp(&before, &fam, sizeof fam) == 0,
-              "%s, %s, door %d: "
+              "%s, %s, entry point %d: "
               "something was written",
               bnfloss_kind_name(sound.spec[0].kind), what, entry);
     }
@@ -210,8 +210,8 @@ static void taken(const char *what, int entries)
             continue;
         memcpy(&fam, &good, sizeof fam);
         got = knock(entry);
-        if (!CHECK(got == BNFLOSS_OK, "%s, %s, door %d: status %d", name, what,
-                   entry, (int)got))
+        if (!CHECK(got == BNFLOSS_OK, "%s, %s, entry %d: status %d", name,
+                   what, entry, (int)got))
             continue;
         for (int i = 0; i < FAM_N; i++)
             CHECK(fam.dlogp[i] == fam.dlogp[i]

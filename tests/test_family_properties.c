@@ -87,7 +87,7 @@ static int close_to(double got, double want, double size)
     return got == want || fabs(got - want) <= size;
 }
 
-/* ---- Doors, types, threads ---------------------------------------------- */
+/* ---- Entry points, types, threads -------------------------------------- */
 
 /* By states: the same bits. By log-probabilities: those are rounded to
  * floats, so sums of 26 tokens of |l| < 8 move by 26 * 8 u at most, and with
@@ -115,7 +115,7 @@ static void entries(uint32_t kind, uint64_t seed)
           && memcmp(one.distance, two.distance, sizeof one.distance) == 0
           && memcmp(one.spec_loss, two.spec_loss, 8) == 0,
           "%s, seed %d: outputs of states", name(), (int)seed);
-    for (int i = 0; i < FAM_N; i++) {       /* the other door has no labels */
+    for (int i = 0; i < FAM_N; i++) {       /* no labels at bnfloss_loss */
         weight[i] = fam_valid(i) ? fam.in.row_weight ? fam.weight[i] : 1 : 0;
         fam.logp_in[i] = one.logp[i];
         fam.rest_in[i] = fam.rest[i];

@@ -758,7 +758,7 @@ static void saved_elsewhere(const char *isa, uint32_t type, int stream,
 }
 
 /* Every sweep asks for the same: beside each group of logits, one cache line of
- * each strand (four for f32, two for 16-bit types) of the stretch that follows
+ * each chain (four for f32, two for 16-bit types) of the stretch that follows
  * the group's own, the line that has the group's number. */
 static int by_place(const void *a, const void *b)
 {

@@ -692,7 +692,7 @@ static void try_one(const config *c, int64_t V, int64_t N, uint32_t type,
     free(x);
 }
 
-/* ---- g at its kink, through the door that takes logp -------------------- */
+/* ---- g at its kink, through the entry point that takes logp ------------ */
 
 /* logp and ref a few ulp apart are exact there: g is 1 from p = q on, below
  * 1 by at most what odds can say before it, and never outside [0,1]. */

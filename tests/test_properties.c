@@ -548,7 +548,7 @@ static void accumulate(rng *r)
     }
 }
 
-/* ---- Two doors ---------------------------------------------------------- */
+/* ---- Two entry points -------------------------------------------------- */
 
 /* logp and rest handed over as floats: dlogp and values move by what their
  * rounding moves. log g is a difference of log odds, and an error e of logp
@@ -588,7 +588,7 @@ static void entries(rng *r)
     }
     if (p.spec.kind == BNFLOSS_SFT)
         CHECK(memcmp(a.dlogp, b.dlogp, sizeof a.dlogp) == 0, "%s: SFT's dlogp "
-              "depends on the door", isa_now);
+              "depends on the entry point", isa_now);
 }
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* The door to the measure of how far a policy has moved. */
+/* The entry point to the measure of how far a policy has moved. */
 
 BN_NOINLINE static bnfloss_status bn_check_drift(
     bn_drift_call *call, const bnfloss_inputs *inputs, int64_t rows,

@@ -1,4 +1,4 @@
-/* The door to the losses: the workspace, the loss stage, and all of it. */
+/* The entry points of the losses: work bytes, the loss stage, the whole run. */
 
 /* ---- Work --------------------------------------------------------------- */
 
@@ -106,7 +106,7 @@ typedef struct bn_loss_call {
     const float *logp, *rest;
 } bn_loss_call;
 
-/* Whether row i counts, at the door of the loss stage. */
+/* Whether row i counts, at the entry point of the loss stage. */
 static int bn_loss_skips(const bn_loss_call *call, int64_t i)
 {
     const int ignored = call->state
@@ -150,7 +150,7 @@ static bnfloss_status bn_check_loss_rows(const bn_loss_call *call,
     return BNFLOSS_OK;
 }
 
-/* What all doors to a loss have in common. */
+/* What all entry points to a loss have in common. */
 static bnfloss_status bn_check_call(bn_loss_call *call,
                                     const bnfloss_spec *spec,
                                     const bnfloss_inputs *inputs, int64_t rows,

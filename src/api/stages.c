@@ -1,4 +1,4 @@
-/* The door to the stages that read rows: forward, merging, outputs, backward.
+/* The entry points of the stages that read rows: forward, merging, outputs, backward.
  *
  * Every public function checks everything, then calls the floors. What
  * computes is bn_do_*(), a function of its own between a switch to the
@@ -42,7 +42,7 @@ static bnfloss_status bn_write_result(void *to, bnfloss_status status,
     return status;
 }
 
-/* Every door in turn: the result is checked first, since errors are told in
+/* Every entry point in turn: the result is checked first, since errors are told in
  * it; `call` does the rest into r. */
 #define BN_ENTRY(result, call)                                                \
     do {                                                                      \

@@ -15,22 +15,22 @@ BN_INLINE BN_KERNEL bn_v BN_FN(gradient)(bn_v z, const BN_FN(back) *back)
 {
     const bn_v tiny = bn_v_set1(0x1.fffffcp-127f);  /* the largest denormal */
     const bn_coefficients *co = back->co;
-    bn_v x, slope, g;
+    bn_v x, slope, g, size;
 
     if (!back->general) {
         x = bn_v_max(bn_v_set1(co->underflow_at),
                      bn_v_sub(z, bn_v_set1(co->origin)));
-        return BN_FN(scale)(BN_FN(exp)(x, back->table), co->factor,
+        return BN_FN(scale)(BN_FN(exp_cold)(x, back->table), co->factor,
                             co->cutoff);
     }
     x = BN_FN(mapped)(z, back->map, co->origin, &slope);
-    g = bn_v_masked(bn_v_above(x, bn_v_set1(co->underflow_at)),
-                    BN_FN(exp)(x, back->table));
+    g = BN_FN(exp_cold)(x, back->table);
+    g = bn_v_masked(bn_v_above(x, bn_v_set1(co->underflow_at)), g);
     g = bn_v_add(bn_v_mul(g, bn_v_set1(co->post)), bn_v_set1(co->uniform));
-    g = bn_v_masked(bn_v_above(x, bn_v_set1(-BN_INF_F32)),
-                    bn_v_mul(g, slope));
-    return bn_v_masked(bn_v_above(bn_v_max(g, bn_v_sub(bn_v_set1(0), g)),
-                                  tiny), g);
+    g = bn_v_mul(g, slope);
+    g = bn_v_masked(bn_v_above(x, bn_v_set1(-BN_INF_F32)), g);
+    size = bn_v_max(g, bn_v_sub(bn_v_set1(0), g));
+    return bn_v_masked(bn_v_above(size, tiny), g);
 }
 
 /* Turns four vectors of logits into their gradients. */

@@ -55,6 +55,20 @@ BN_INLINE BN_KERNEL bn_v BN_FN(exp)(bn_v x, bn_v_table table)
     return bn_v_fma(p, q, p);
 }
 
+/* The same for the places that are rarely reached. The scalar kernels call it
+ * there: their fused operations are a dozen instructions each, and copies of
+ * them would be most of the library. */
+#undef BN_COLD
+#if BN_VL == 1
+#define BN_COLD BN_NOINLINE static
+#else
+#define BN_COLD BN_INLINE
+#endif
+BN_COLD BN_KERNEL bn_v BN_FN(exp_cold)(bn_v x, bn_v_table table)
+{
+    return BN_FN(exp)(x, table);
+}
+
 /* Returns tanh(w), and in *sech2 1 - tanh^2(w) without its cancellation, from
  * E = e^(-2|w|):  tanh = (1-E)/(1+E) = 1 - 2E/(1+E),  sech^2 = 4E/(1+E)^2.
  * E and E - 1 are put together from the parts of the exponential, so that small

@@ -192,7 +192,7 @@ BN_INLINE BN_KERNEL bn_v BN_FN(term)(bn_v z, const BN_FN(pass) *pass, bn_v *d,
     else
         x = bn_v_sub(z, bn_v_set1(sums->origin));
     in = bn_v_above(x, bn_v_set1(sums->underflow_at));
-    e = bn_v_masked(in, BN_FN(exp)(x, pass->table));
+    e = bn_v_masked(in, BN_FN(exp_cold)(x, pass->table));
     if (pass->dot)
         *d = bn_v_masked(in, bn_v_sub(x, bn_v_set1(sums->ref)));
     if (pass->general) {    /* x may be -FLT_MAX: two would be too much for */
@@ -322,7 +322,7 @@ BN_KERNEL static void BN_FN(save_leader)(const bn_sums *sums,
                             bn_v_set1(sums->origin));
     float e[BN_VL];
 
-    bn_v_store_f32(e, BN_FN(exp)(x, table));
+    bn_v_store_f32(e, BN_FN(exp_cold)(x, table));
     save[sums->leader_at] = e[0];
 }
 

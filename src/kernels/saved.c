@@ -1,21 +1,10 @@
-/* Saved exponentials: what happens to them in plain C. The kernels scale them
- * in scale_saved.h; rows/pending.c says when and where they are saved. */
+/* Saved exponentials within a forward pass: how a new leader changes them. The
+ * kernels scale them in scale_saved.h; rows/pending.c says when and where they
+ * are saved. */
 
 /* Once the power of a chunk has risen by this much, every saved e^x, divided
  * by the new power of two, is below 2^-125. */
 #define BN_REBASE_LOST 215
-
-/* Scales what is left of saved exponentials in double: for a factor that does
- * not fit a float. */
-static void bn_scale_in_double(const bn_scaling *scaling)
-{
-    for (int64_t i = scaling->done; i < scaling->n; i++) {
-        const double e = (double)scaling->exps[i];
-
-        bn_put(scaling->grad_type, scaling->grad, i,
-               e > scaling->cutoff ? (float)(e * scaling->factor) : 0);
-    }
-}
 
 /* Returns how many of n float gradients lie before the first cache line that
  * begins within them. */

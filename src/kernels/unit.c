@@ -9,10 +9,13 @@
 #define BNFLOSS_UNITS
 #include "../../include/bnfloss.h"
 
+#if defined(__GNUC__)           /* each unit needs a part of what is shared */
+#pragma GCC diagnostic ignored "-Wunused-function"
+#endif
 #include "../precise.h"
 #include "../core.h"
 #include "../math.c"
 #include "common.h"
-#include "x86.h"
+#include "chunk.h"
 #include BN_UNIT
 #include "../precise_end.h"

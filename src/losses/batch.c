@@ -393,7 +393,7 @@ static double bn_dlogp(const bn_batch *batch, const bn_seq *seq, int64_t i)
     return seq->plain != 0 ? d + seq->plain * w : d;
 }
 
-/* The same, for the door with logits. */
+/* The same, for the entry point with logits. */
 static void bn_batch_row(const bn_batch *batch, int64_t i,
                          const bnfloss_row *row)
 {

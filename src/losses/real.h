@@ -1,8 +1,8 @@
-/* The number type of floor 1, and the four functions that it needs of it.
+/* The number type of the formulas, and the four functions that they need.
  *
- * Losses are written over `real`, so that the tests can compile these very
- * files with a wider type, difference them, and compare. The library itself
- * uses double and maths.c: libm differs between systems in its last bits. */
+ * Losses are written over `bn_real`, so that the tests can compile these files
+ * with a wider type, difference them, and compare. The library itself uses
+ * double and math.c: libm differs between systems in its last bits. */
 #ifndef BN_REAL
 #define BN_REAL
 typedef double bn_real;

@@ -43,6 +43,33 @@ for cc in clang tcc; do
         same "gcc and $cc agree" "$scratch/gcc.txt" "$scratch/$cc.txt"
 done
 
+# Instruction sets that are left out are not there; the others compute the same.
+cat >"$scratch/isa.c" <<'END'
+#include "bnfloss.h"
+#include <stdio.h>
+int main(void)
+{
+    static const char *const names[] = { "avx512bf16", "avx512", "avx2", "neon",
+                                         "scalar" };
+    for (int i = 0; i < 5; i++)
+        printf("%s%d", i ? " " : "", bnfloss_isa_select(names[i])
+                                     == BNFLOSS_OK);
+    printf(" %d\n", bnfloss_selftest(NULL));
+    return 0;
+}
+END
+without() {         # pattern of what it says, macros..
+    said=$1
+    shift
+    try "without: $*" gcc -O1 "$@" -I"$root/include" "$scratch/isa.c" \
+        "$root/src/bnfloss.c" -o "$scratch/isa" &&
+        try "left out: $*, not $("$scratch/isa")" sh -c \
+            '"$1" | grep -qx "$2"' sh "$scratch/isa" "$said"
+}
+without '0 0 . . 1 0' -DBNFLOSS_NO_AVX512
+without '0 0 0 0 1 0' -DBNFLOSS_NO_AVX512 -DBNFLOSS_NO_AVX2 -DBNFLOSS_NO_NEON
+without '0 . 0 . 1 0' -DBNFLOSS_NO_AVX512BF16 -DBNFLOSS_NO_AVX2
+
 if [ -n "${BNFLOSS_SHARED:-}" ]; then
     try "exports" gives_the_api "$BNFLOSS_SHARED" -D
     major_minor=$(sed -n 's/^#define BNFLOSS_VERSION "\(.*\)\..*"/\1/p' \

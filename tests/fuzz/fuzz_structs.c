@@ -1,4 +1,4 @@
-/* Fuzz target: the structs themselves, at every door.
+/* Fuzz target: the structs themselves, at every entry point.
  *
  * SPDX-License-Identifier: MIT
  *
@@ -202,13 +202,13 @@ static void make_entries(bytes *b, entries *d)
         d->inputs.s.row_weight = NULL;
 }
 
-/* ---- Doors -------------------------------------------------------------- */
+/* ---- Entry points ------------------------------------------------------ */
 
 static bnfloss_status entry(entries *d, int which)
 {
     bnfloss_result *r = (bnfloss_result *)d->result->now;
     bnfloss_row *state = (bnfloss_row *)d->state->now;
-    /* a state door's rows need that many states */
+    /* a state entry point's rows need that many states */
     const int fit = d->rows <= ROWS;
     const void *z = d->safe ? logits : NULL;
 
@@ -252,7 +252,7 @@ static void check_refusal(const entries *d, int which, bnfloss_status status)
         const region *r = regions + i;
 
         MUST(region_untouched(r, r == d->result || r == d->shifts ? 8 : 0),
-             "door %d: region %d was written to in spite of status %d (%s)",
+             "entry %d: region %d was written to in spite of status %d (%s)",
              which, i, (int)status, bnfloss_status_string(status));
     }
 }
@@ -271,7 +271,7 @@ static void every_isa(entries *d, int which)
         status = entry(d, which);
         MUST(status >= BNFLOSS_OK && status <= BNFLOSS_E_INPUT
              && strcmp(bnfloss_status_string(status), "unknown status") != 0,
-             "door %d: status %d", which, (int)status);
+             "entry point %d: status %d", which, (int)status);
         if (status != BNFLOSS_OK)
             check_refusal(d, which, status);
         if (k == 0) {
@@ -279,12 +279,12 @@ static void every_isa(entries *d, int which)
             regions_save();
             continue;
         }
-        MUST(status == first, "door %d: status %d, then %d on %s", which,
+        MUST(status == first, "entry %d: status %d, then %d on %s", which,
              (int)first, (int)status, isa[k]);
         fuzz_compared++;
         for (int i = 0; i < region_count; i++)
             MUST(regions + i == d->work || region_same(regions + i),
-                 "door %d: other bits in region %d on %s", which, i, isa[k]);
+                 "entry %d: other bits in region %d on %s", which, i, isa[k]);
     }
     fuzz_valid += first == BNFLOSS_OK;
     hash_add((uint64_t)first);

@@ -1239,7 +1239,7 @@ static void entropy_taken(const char *isa, int64_t vocab)
     }
 }
 
-/* BNF of a token that is certain, by the door of log-probabilities: the others
+/* BNF of a token that is certain, from log-probabilities: the others
  * have no probability, whatever their mean log-probability is. */
 static void certain(float eps, float rest)
 {
