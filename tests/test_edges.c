@@ -1,43 +1,14 @@
-/* Every line of EDGES.md: what each bad or extreme input gets.
+/* Extreme but valid input of one row or one call: what each gives, for every
+ * type, in place and not, under SFT, BNF and DPO. Nothing to do, shapes,
+ * labels, weights, NaN and masked logits, extreme logits and references,
+ * gradients of few bits. Then the traps that other libraries fell into.
  *
  * SPDX-License-Identifier: MIT
  *
- * First the errors: a sound call, one defect, the status, and the whole block
- * of memory as it was. Then the defined values, then the traps that other
- * libraries fell into, by name. At the end EDGES.md is read, and each id must
- * have been cited where it says. */
-#if defined(__unix__) || defined(__APPLE__)
-#define _GNU_SOURCE
-#include <sys/mman.h>
-#define HAVE_MMAP
-#endif
+ * test_errors.c has bad input, test_loss_edges.c what differs from loss to
+ * loss. */
 #include "fixture.h"
-
-#include <stdlib.h>
-
-/* ---- Citing ------------------------------------------------------------- */
-
-static unsigned char cited[1000];
-
-/* The line of EDGES.md that the checks below are about. */
-static void edge(const char *id)
-{
-    const long n = strtol(id + 1, NULL, 10);
-
-    CHECK(id[0] == 'E' && n > 0 && n < 1000, "no id: %s", id);
-    cited[n] = 1;
-}
-
-/* ---- Errors: one defect each -------------------------------------------- */
-
-enum {
-    FORWARD = 1, MERGE = 2, OUTPUTS = 4, STATES = 8, LOGPS = 16,
-    BACKWARD = 32, RUN = 64,
-    LOSS = STATES | LOGPS | RUN, LAYOUT = FORWARD | BACKWARD | RUN,
-    EVERY = 127
-};
-
-enum { SFT = 1, BNF = 2, DPO = 4, REF = BNF | DPO, ALL = 7 };
+#include "edges.h"
 
 typedef struct variant {
     uint32_t kind, logits_type, grad_type;
@@ -45,753 +16,7 @@ typedef struct variant {
     const char *isa;
 } variant;
 
-typedef struct defect {
-    const char *id;
-    unsigned entries, kinds;
-    bnfloss_status status;
-    int64_t where;              /* or ANY */
-    void (*make)(fix_args *a);
-} defect;
-
-enum { ANY = -99 };
-
-#define DEFECT(name, ...) \
-    static void name(fix_args *a) { (void)a; __VA_ARGS__; }
-#define OFF(p, n) ((p) = (void *)((char *)(p) + (n)))
-
-DEFECT(layout_null, a->layout = NULL)
-DEFECT(spec_null, a->spec = NULL)
-DEFECT(inputs_null, a->inputs = NULL)
-DEFECT(result_null, a->result = NULL)
-DEFECT(logits_null, a->logits = NULL)
-DEFECT(labels_null, a->labels = NULL)
-DEFECT(state_null, a->state = NULL)
-DEFECT(other_null, a->other = NULL)
-DEFECT(logp_null, a->logp_in = NULL; a->rest_in = NULL)
-DEFECT(dlogp_null, a->dlogp_in = NULL)
-DEFECT(grad_null, a->grad = NULL)
-DEFECT(seq_null, a->inputs->seq_start = NULL)
-DEFECT(seq_null_one, a->inputs->seq_start = NULL; a->inputs->pairing = 0;
-       a->inputs->sequences = 1)
-DEFECT(seq_null_pairs, a->inputs->seq_start = NULL; a->inputs->sequences = 0)
-DEFECT(side_null, a->inputs->side = NULL; a->inputs->pairing = 0)
-DEFECT(ref_null, a->inputs->ref_logp = NULL)
-DEFECT(work_null, a->work = NULL)
-
-DEFECT(layout_off, OFF(a->layout, FIX_ALIGN_POINTER / 2))
-DEFECT(spec_off, OFF(a->spec, FIX_ALIGN_POINTER / 2))
-DEFECT(inputs_off, OFF(a->inputs, FIX_ALIGN_POINTER / 2))
-DEFECT(outputs_off, OFF(a->outputs, FIX_ALIGN_POINTER / 2))
-DEFECT(result_off, OFF(a->result, FIX_ALIGN_NUMBER / 2))
-DEFECT(logits_off, OFF(a->logits, 1))
-DEFECT(grad_off, OFF(a->grad, 1))
-DEFECT(labels_off, OFF(a->labels, 1))
-DEFECT(state_off, OFF(a->state, FIX_ALIGN_NUMBER / 2))
-DEFECT(other_off, OFF(a->other, FIX_ALIGN_NUMBER / 2))
-DEFECT(seq_off, OFF(a->inputs->seq_start, FIX_ALIGN_NUMBER / 2))
-DEFECT(ref_off, OFF(a->inputs->ref_logp, 2))
-DEFECT(weight_off, OFF(a->inputs->row_weight, 2))
-DEFECT(logp_off, OFF(a->logp_in, 2))
-DEFECT(rest_off, OFF(a->rest_in, 2))
-DEFECT(dlogp_in_off, OFF(a->dlogp_in, 2))
-DEFECT(dlogp_out_off, OFF(a->dlogp_out, 2))
-DEFECT(out_logp_off, OFF(a->outputs->logp, 2))
-DEFECT(out_rest_off, OFF(a->outputs->rest, 2))
-DEFECT(out_entropy_off, OFF(a->outputs->entropy, 2))
-DEFECT(out_argmax_off, OFF(a->outputs->argmax, 2))
-DEFECT(out_dlogp_off, OFF(a->outputs->dlogp, 2))
-DEFECT(out_row_loss_off, OFF(a->outputs->row_loss, 2))
-DEFECT(out_seq_logp_off, OFF(a->outputs->seq_logp, FIX_ALIGN_NUMBER / 2))
-DEFECT(out_seq_loss_off, OFF(a->outputs->seq_loss, FIX_ALIGN_NUMBER / 2))
-
-#define SIZES(name)                                                           \
-    DEFECT(name##_size_0, a->name->struct_size = 0)                           \
-    DEFECT(name##_size_4, a->name->struct_size = 4)                           \
-    DEFECT(name##_size_odd, a->name->struct_size -= 2)                        \
-    DEFECT(name##_size_4097, a->name->struct_size = 4097)
-#define UNKNOWN(name)                                                         \
-    DEFECT(name##_unknown, a->name->struct_size += 16;                        \
-           ((unsigned char *)(a->name + 1))[15] = 1)
-SIZES(layout)
-SIZES(spec)
-SIZES(inputs)
-SIZES(outputs)
-SIZES(result)
-UNKNOWN(layout)
-UNKNOWN(spec)
-UNKNOWN(inputs)
-UNKNOWN(outputs)
-DEFECT(layout_reserved, a->layout->reserved = 1)
-DEFECT(outputs_reserved, a->outputs->reserved = 1)
-
-DEFECT(logits_type_3, a->layout->logits_type = 3)
-DEFECT(grad_type_3, a->layout->grad_type = 3)
-DEFECT(label_type_2, a->layout->label_type = 2)
-DEFECT(layout_flag_16, a->layout->flags = 16)
-DEFECT(layout_flag_31, a->layout->flags = 0x80000000u)
-DEFECT(spec_flag_64, a->spec->flags = 64)
-DEFECT(spec_flag_31, a->spec->flags = 0x80000000u)
-DEFECT(kind_0, a->spec->kind = 0)
-DEFECT(kind_36, a->spec->kind = 36)
-DEFECT(kind_max, a->spec->kind = 0xFFFFFFFFu)
-DEFECT(norm_0, a->spec->token_norm = 0)
-DEFECT(norm_4, a->spec->token_norm = 4)
-DEFECT(divisor_0, a->spec->divisor = 0)
-DEFECT(divisor_5, a->spec->divisor = 5)
-DEFECT(pairing_3, a->inputs->pairing = 3)
-
-DEFECT(vocab_0, a->layout->vocab = 0)
-DEFECT(vocab_minus, a->layout->vocab = -1)
-DEFECT(vocab_31, a->layout->vocab = a->layout->logits_stride =
-       a->layout->grad_stride = INT64_C(1) << 31)
-DEFECT(vocab_63, a->layout->vocab = a->layout->logits_stride =
-       a->layout->grad_stride = INT64_MAX)
-DEFECT(vocab_63_from_1, a->layout->vocab = a->layout->logits_stride =
-       a->layout->grad_stride = INT64_MAX; a->layout->vocab_begin = 1)
-DEFECT(rows_minus, a->layout->rows = -1; a->rows = -1; a->from = a->to = -1)
-DEFECT(rows_41, a->layout->rows = a->rows = (INT64_C(1) << 40) + 1)
-DEFECT(stride_short, a->layout->logits_stride = FIX_V - 1)
-DEFECT(stride_minus, a->layout->logits_stride = -FIX_STRIDE)
-DEFECT(grad_stride_short, a->layout->grad_stride = FIX_V - 1)
-DEFECT(grad_stride_minus, a->layout->grad_stride = -FIX_STRIDE)
-DEFECT(stride_overflow, a->layout->logits_stride = INT64_MAX / FIX_N)
-DEFECT(stride_overflow_bytes, a->layout->logits_stride = INT64_MAX / 24)
-DEFECT(grad_stride_overflow, a->layout->grad_stride = INT64_MAX / FIX_N)
-DEFECT(grad_cols_short, a->layout->grad_cols = FIX_V - 1)
-DEFECT(grad_cols_long, a->layout->grad_cols = FIX_GRAD_STRIDE + 1)
-DEFECT(grad_cols_minus, a->layout->grad_cols = -1)
-DEFECT(begin_minus, a->layout->vocab_begin = -1)
-DEFECT(begin_huge, a->layout->vocab_begin = INT64_MAX)
-DEFECT(total_short, a->layout->vocab_total = FIX_V - 1)
-DEFECT(total_31, a->layout->vocab_total = INT64_C(1) << 31)
-DEFECT(from_minus, a->from = -1)
-DEFECT(to_before, a->from = 3; a->to = 2)
-DEFECT(to_beyond, a->to = FIX_N + 1)
-DEFECT(sequences_minus, a->inputs->sequences = -1)
-DEFECT(slice_begin, a->layout->vocab_begin = 1)
-DEFECT(slice_total, a->layout->vocab_total = FIX_V + 1)
-
-DEFECT(label_V, fix_set_label(a, 5, FIX_V))
-DEFECT(label_max, fix_set_label(a, 5, INT32_MAX))
-DEFECT(label_two, fix_set_label(a, 11, FIX_V); fix_set_label(a, 2, FIX_V))
-DEFECT(label_last, fix_set_label(a, 11, FIX_V))
-DEFECT(label_wrapped, int64_t y[FIX_N]; for (int i = 0; i < FIX_N; i++)
-       y[i] = fix_label(a, i); y[5] = (INT64_C(1) << 32) + 3;
-       a->layout->label_type = BNFLOSS_I64;
-       memcpy(a->labels, y, sizeof y))
-DEFECT(weight_nan, fix.weight[2] = NAN)
-DEFECT(weight_inf, fix.weight[2] = HUGE_VALF)
-DEFECT(weight_minus_inf, fix.weight[2] = -HUGE_VALF)
-
-#define BAD_NUMBERS(name, field)                                              \
-    DEFECT(name##_minus, a->field = -1)                                       \
-    DEFECT(name##_tiny_minus, a->field = -0x1p-126f)                          \
-    DEFECT(name##_nan, a->field = NAN)                                        \
-    DEFECT(name##_inf, a->field = HUGE_VALF)
-BAD_NUMBERS(scale, layout->logit_scale)
-BAD_NUMBERS(softcap, layout->softcap)
-BAD_NUMBERS(smoothing, layout->label_smoothing)
-BAD_NUMBERS(z_loss, layout->z_loss)
-BAD_NUMBERS(beta, spec->beta)
-BAD_NUMBERS(flip, spec->flip_prob)
-BAD_NUMBERS(eps, spec->eps)
-BAD_NUMBERS(divisor_value, spec->divisor_value)
-BAD_NUMBERS(loss_scale, spec->loss_scale)
-DEFECT(beta_0, a->spec->beta = 0)
-DEFECT(divisor_value_0, a->spec->divisor_value = 0)
-DEFECT(loss_scale_0, a->spec->loss_scale = 0)
-DEFECT(loss_scale_over, a->spec->loss_scale = 1e300;
-       a->spec->divisor_value = 1e-300)
-DEFECT(scale_above, a->layout->logit_scale = 0x1.000002p127f)
-DEFECT(softcap_above, a->layout->softcap = 65537)
-DEFECT(inner_above, a->layout->softcap = 1e-30f;
-       a->layout->logit_scale = 1e30f)
-DEFECT(inner_below, a->layout->softcap = 100;
-       a->layout->logit_scale = 1e-37f)
-DEFECT(smoothing_above, a->layout->label_smoothing = 1.0000001f)
-DEFECT(flip_above, a->spec->flip_prob = 0.50000006f)
-DEFECT(eps_above, a->spec->eps = 1.0000001f)
-DEFECT(threads_minus, a->threads = -1)
-
-DEFECT(smoothing_else, a->layout->label_smoothing = 0.1f)
-DEFECT(z_loss_else, a->layout->z_loss = 0.1f)
-DEFECT(smoothing_dft, a->layout->label_smoothing = 0.1f;
-       a->spec->flags = BNFLOSS_DFT)
-DEFECT(z_loss_dft, a->layout->z_loss = 0.1f; a->spec->flags = BNFLOSS_DFT)
-DEFECT(state_smoothing_else, a->state[3].label_smoothing = 0.1f)
-DEFECT(state_z_loss_else, a->state[3].z_loss = 0.1f)
-DEFECT(beta_else, a->spec->beta = 0.1f)
-DEFECT(flip_else, a->spec->flip_prob = 0.1f)
-DEFECT(eps_else, a->spec->eps = 1e-6f)
-DEFECT(dft_else, a->spec->flags = BNFLOSS_DFT)
-DEFECT(norm_length, a->spec->token_norm = BNFLOSS_NORM_LENGTH)
-DEFECT(norm_shortest, a->spec->token_norm = BNFLOSS_NORM_SHORTEST)
-DEFECT(accumulate_cols, a->layout->flags = BNFLOSS_ACCUMULATE;
-       a->layout->grad_cols = FIX_V + 1; a->grad = fix.grad;
-       a->layout->grad_stride = FIX_GRAD_STRIDE)
-DEFECT(work_0, a->work_bytes = 0)
-DEFECT(work_short, uint64_t n; if (bnfloss_workspace(a->layout, a->spec, 0,
-       FIX_S, &n) == BNFLOSS_OK) a->work_bytes = n - 1)
-DEFECT(work_short_loss, uint64_t n; if (bnfloss_workspace(NULL, a->spec,
-       FIX_N, FIX_S, &n) == BNFLOSS_OK) a->work_bytes = n - 1)
-
-DEFECT(seq_first, fix.seq_start[0] = 1)
-DEFECT(seq_first_minus, fix.seq_start[0] = -1)
-DEFECT(seq_falls, fix.seq_start[2] = 2)
-DEFECT(seq_last_short, fix.seq_start[4] = 11)
-DEFECT(seq_last_long, fix.seq_start[4] = 13)
-DEFECT(seq_none, a->inputs->sequences = 0)
-DEFECT(side_0, fix.side[1] = 0)
-DEFECT(side_2, fix.side[1] = 2)
-DEFECT(side_minus_128, fix.side[1] = -128)
-DEFECT(only_side_0, fix.side[3] = 0; a->inputs->pairing = 0)
-DEFECT(side_adjacent, fix.side[2] = -1)
-DEFECT(side_halves, a->inputs->pairing = BNFLOSS_PAIRS_HALVES)
-DEFECT(pairs_none, a->inputs->pairing = 0)
-DEFECT(pairs_none_divisor, a->inputs->pairing = 0;
-       a->spec->divisor = BNFLOSS_DIV_PAIRS)
-DEFECT(pairs_odd, a->inputs->sequences = 3; fix.seq_start[3] = FIX_N)
-
-DEFECT(ref_above, fix.ref[3] = 0x1.000002p-6f)
-DEFECT(ref_inf, fix.ref[3] = HUGE_VALF)
-DEFECT(ref_nan, fix.ref[3] = NAN)
-DEFECT(logp_above, a->logp_in[9] = 0x1.000002p-6f)
-DEFECT(logp_inf, a->logp_in[9] = HUGE_VALF)
-
-DEFECT(place_accumulate, a->grad = a->logits;
-       a->layout->grad_stride = FIX_STRIDE;
-       a->layout->grad_type = a->layout->logits_type;
-       a->layout->flags = BNFLOSS_ACCUMULATE)
-DEFECT(place_type, a->grad = a->logits; a->layout->grad_stride = FIX_STRIDE;
-       a->layout->grad_type = (a->layout->logits_type + 1) % 3)
-DEFECT(place_stride, a->grad = a->logits;
-       a->layout->grad_type = a->layout->logits_type;
-       a->layout->grad_stride = FIX_STRIDE + 1)
-DEFECT(grad_later, a->grad = (char *)a->logits + 4)
-DEFECT(grad_at_end, a->grad = (char *)a->logits
-       + ((size_t)((FIX_N - 1) * FIX_STRIDE + FIX_V - 1)
-          * elem_size(a->layout->logits_type) & ~(size_t)3))
-DEFECT(merge_itself, a->other = a->state)
-DEFECT(merge_shifted, a->other = a->state + FIX_N - 1)
-
-DEFECT(state_blind, a->state[8].flags &= ~(uint32_t)BNFLOSS_ROW_LABEL)
-DEFECT(state_no_entropy, a->state[8].flags &= ~(uint32_t)BNFLOSS_ROW_ENTROPY)
-DEFECT(state_no_entropy_rest, a->outputs->entropy = NULL;
-       a->state[8].flags &= ~(uint32_t)BNFLOSS_ROW_ENTROPY)
-DEFECT(state_label, a->state[8].label_id ^= 1)
-DEFECT(state_not_ignored, fix_set_label(a, 8, -1))
-DEFECT(state_ignored, a->state[8].flags |= BNFLOSS_ROW_IGNORED;
-       a->state[8].label_id = -1)
-DEFECT(state_smoothing, a->state[8].label_smoothing = 0.5f)
-DEFECT(state_z_loss, a->state[8].z_loss = 0.5f)
-DEFECT(state_twice, a->other[8].flags |= BNFLOSS_ROW_LABEL)
-
-#define SIZE_DEFECTS(name, entries)                                           \
-    { "E35", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_0 },             \
-        { "E35", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4 },         \
-        { "E36", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_4097 },      \
-    {                                                                         \
-        "E36", entries, ALL, BNFLOSS_E_STRUCT, -1, name##_size_odd            \
-    }
-#define NUMBER_DEFECTS(id, entries, kinds, name)                              \
-    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_minus },                \
-    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_tiny_minus },           \
-    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_nan },                  \
-    { id, entries, kinds, BNFLOSS_E_VALUE, -1, name##_inf }
-
-static const defect defects[] = {
-    { "E6", LAYOUT, ALL, BNFLOSS_E_NULL, -1, layout_null },
-    { "E7", LOSS, ALL, BNFLOSS_E_NULL, -1, spec_null },
-    { "E8", LOSS, REF, BNFLOSS_E_NULL, -1, inputs_null },
-    { "E10", LOSS, ALL, BNFLOSS_E_NULL, -1, result_null },
-    { "E12", LAYOUT, ALL, BNFLOSS_E_NULL, -1, logits_null },
-    { "E13", LAYOUT, ALL, BNFLOSS_E_NULL, -1, labels_null },
-    { "E14", FORWARD | OUTPUTS | BACKWARD, ALL, BNFLOSS_E_NULL, -1,
-      state_null },
-    { "E15", MERGE, ALL, BNFLOSS_E_NULL, -1, state_null },
-    { "E15", MERGE, ALL, BNFLOSS_E_NULL, -1, other_null },
-    { "E16", STATES, ALL, BNFLOSS_E_NULL, -1, state_null },
-    { "E16", LOGPS, ALL, BNFLOSS_E_NULL, -1, logp_null },
-    { "E17", BACKWARD, ALL, BNFLOSS_E_NULL, -1, dlogp_null },
-    { "E18", BACKWARD, ALL, BNFLOSS_E_NULL, -1, grad_null },
-    { "E19", LOSS, ALL, BNFLOSS_E_NULL, -1, seq_null },
-    { "E19", LOSS, REF, BNFLOSS_E_NULL, -1, seq_null_one },
-    { "E19", LOSS, ALL, BNFLOSS_E_NULL, -1, seq_null_pairs },
-    { "E20", LOSS, BNF, BNFLOSS_E_NULL, -1, side_null },
-    { "E22", LOSS, REF, BNFLOSS_E_NULL, -1, ref_null },
-    { "E23", LOSS, ALL, BNFLOSS_E_NULL, -1, work_null },
-
-    { "E26", LAYOUT, ALL, BNFLOSS_E_ALIGN, -1, layout_off },
-    { "E26", LOSS, ALL, BNFLOSS_E_ALIGN, -1, spec_off },
-    { "E26", LOSS, ALL, BNFLOSS_E_ALIGN, -1, inputs_off },
-    { "E26", FORWARD | OUTPUTS | LOSS, ALL, BNFLOSS_E_ALIGN, -1,
-      outputs_off },
-    { "E26", EVERY, ALL, BNFLOSS_E_ALIGN, ANY, result_off },
-    { "E27", LAYOUT, ALL, BNFLOSS_E_ALIGN, -1, logits_off },
-    { "E28", BACKWARD | RUN, ALL, BNFLOSS_E_ALIGN, -1, grad_off },
-    { "E29", LAYOUT, ALL, BNFLOSS_E_ALIGN, -1, labels_off },
-    { "E30", FORWARD | MERGE | OUTPUTS | STATES | BACKWARD, ALL,
-      BNFLOSS_E_ALIGN, -1, state_off },
-    { "E30", MERGE, ALL, BNFLOSS_E_ALIGN, -1, other_off },
-    { "E31", LOSS, ALL, BNFLOSS_E_ALIGN, -1, seq_off },
-    { "E31", LOSS, REF, BNFLOSS_E_ALIGN, -1, ref_off },
-    { "E31", LOSS, ALL, BNFLOSS_E_ALIGN, -1, weight_off },
-    { "E31", LOGPS, ALL, BNFLOSS_E_ALIGN, -1, logp_off },
-    { "E31", LOGPS, ALL, BNFLOSS_E_ALIGN, -1, rest_off },
-    { "E31", BACKWARD, ALL, BNFLOSS_E_ALIGN, -1, dlogp_in_off },
-    { "E32", STATES | LOGPS, ALL, BNFLOSS_E_ALIGN, -1,
-      dlogp_out_off },
-    { "E32", FORWARD | OUTPUTS | RUN, ALL, BNFLOSS_E_ALIGN, -1,
-      out_logp_off },
-    { "E32", FORWARD | OUTPUTS | RUN, ALL, BNFLOSS_E_ALIGN, -1,
-      out_rest_off },
-    { "E32", FORWARD | OUTPUTS | RUN, ALL, BNFLOSS_E_ALIGN, -1,
-      out_entropy_off },
-    { "E32", FORWARD | OUTPUTS | RUN, ALL, BNFLOSS_E_ALIGN, -1,
-      out_argmax_off },
-    { "E32", LOSS, ALL, BNFLOSS_E_ALIGN, -1, out_dlogp_off },
-    { "E32", LOSS, ALL, BNFLOSS_E_ALIGN, -1, out_row_loss_off },
-    { "E32", LOSS, ALL, BNFLOSS_E_ALIGN, -1, out_seq_logp_off },
-    { "E32", LOSS, ALL, BNFLOSS_E_ALIGN, -1, out_seq_loss_off },
-
-    SIZE_DEFECTS(layout, LAYOUT),
-    SIZE_DEFECTS(spec, LOSS),
-    SIZE_DEFECTS(inputs, LOSS),
-    SIZE_DEFECTS(outputs, FORWARD | OUTPUTS | LOSS),
-    { "E35", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_0 },
-    { "E35", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_4 },
-    { "E36", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_4097 },
-    { "E36", EVERY, ALL, BNFLOSS_E_STRUCT, ANY, result_size_odd },
-    { "E37", LAYOUT, ALL, BNFLOSS_E_STRUCT, -1, layout_unknown },
-    { "E37", LOSS, ALL, BNFLOSS_E_STRUCT, -1, spec_unknown },
-    { "E37", LOSS, ALL, BNFLOSS_E_STRUCT, -1, inputs_unknown },
-    { "E37", FORWARD | OUTPUTS | LOSS, ALL, BNFLOSS_E_STRUCT, -1,
-      outputs_unknown },
-    { "E40", LAYOUT, ALL, BNFLOSS_E_STRUCT, -1, layout_reserved },
-    { "E40", FORWARD | OUTPUTS | LOSS, ALL, BNFLOSS_E_STRUCT, -1,
-      outputs_reserved },
-
-    { "E41", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, logits_type_3 },
-    { "E41", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, grad_type_3 },
-    { "E41", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, label_type_2 },
-    { "E42", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, layout_flag_16 },
-    { "E42", LAYOUT, ALL, BNFLOSS_E_ENUM, -1, layout_flag_31 },
-    { "E42", LOSS, ALL, BNFLOSS_E_ENUM, -1, spec_flag_64 },
-    { "E42", LOSS, ALL, BNFLOSS_E_ENUM, -1, spec_flag_31 },
-    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_0 },
-    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_36 },
-    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_max },
-    { "E44", LOSS, ALL, BNFLOSS_E_ENUM, -1, norm_0 },
-    { "E44", LOSS, ALL, BNFLOSS_E_ENUM, -1, norm_4 },
-    { "E45", LOSS, ALL, BNFLOSS_E_ENUM, -1, divisor_0 },
-    { "E45", LOSS, ALL, BNFLOSS_E_ENUM, -1, divisor_5 },
-    { "E46", LOSS, ALL, BNFLOSS_E_ENUM, -1, pairing_3 },
-
-    { "E48", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, vocab_0 },
-    { "E49", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, vocab_minus },
-    { "E50", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, vocab_31 },
-    { "E50", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, vocab_63 },
-    { "E50", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, vocab_63_from_1 },
-    { "E54", EVERY, ALL, BNFLOSS_E_SHAPE, -1, rows_minus },
-    { "E55", EVERY, ALL, BNFLOSS_E_SHAPE, -1, rows_41 },
-    { "E56", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, stride_short },
-    { "E56", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, stride_minus },
-    { "E56", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, grad_stride_short },
-    { "E56", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, grad_stride_minus },
-    { "E57", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, stride_overflow },
-    { "E57", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1,
-      stride_overflow_bytes },
-    { "E57", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1,
-      grad_stride_overflow },
-    { "E60", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, grad_cols_short },
-    { "E60", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, grad_cols_long },
-    { "E60", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, grad_cols_minus },
-    { "E62", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, begin_minus },
-    { "E62", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, begin_huge },
-    { "E62", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, total_short },
-    { "E62", LAYOUT, ALL, BNFLOSS_E_SHAPE, -1, total_31 },
-    { "E65", FORWARD, ALL, BNFLOSS_E_OPTION, -1, slice_begin },
-    { "E65", FORWARD, ALL, BNFLOSS_E_OPTION, -1, slice_total },
-    { "E63", FORWARD | BACKWARD, ALL, BNFLOSS_E_SHAPE, -1,
-      from_minus },
-    { "E63", FORWARD | BACKWARD, ALL, BNFLOSS_E_SHAPE, -1, to_before },
-    { "E63", FORWARD | BACKWARD, ALL, BNFLOSS_E_SHAPE, -1, to_beyond },
-    { "E64", LOSS, ALL, BNFLOSS_E_SHAPE, -1,
-      sequences_minus },
-    { "E66", RUN, ALL, BNFLOSS_E_OPTION, -1, slice_begin },
-    { "E66", RUN, ALL, BNFLOSS_E_OPTION, -1, slice_total },
-
-    { "E70", LAYOUT, ALL, BNFLOSS_E_LABEL, 5, label_V },
-    { "E70", LAYOUT, ALL, BNFLOSS_E_LABEL, 5, label_max },
-    { "E70", LAYOUT, ALL, BNFLOSS_E_LABEL, 11, label_last },
-    { "E72", LAYOUT, ALL, BNFLOSS_E_LABEL, 2, label_two },
-    { "E71", LAYOUT, ALL, BNFLOSS_E_LABEL, 5, label_wrapped },
-    { "E77", LOSS, ALL, BNFLOSS_E_WEIGHT, 2, weight_nan },
-    { "E77", LOSS, ALL, BNFLOSS_E_WEIGHT, 2, weight_inf },
-    { "E77", LOSS, ALL, BNFLOSS_E_WEIGHT, 2, weight_minus_inf },
-
-    NUMBER_DEFECTS("E79", LAYOUT, ALL, scale),
-    { "E79", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, scale_above },
-    NUMBER_DEFECTS("E80", LAYOUT, ALL, softcap),
-    { "E80", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, softcap_above },
-    { "E81", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, inner_above },
-    { "E81", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, inner_below },
-    NUMBER_DEFECTS("E82", LAYOUT, ALL, smoothing),
-    { "E82", LAYOUT, ALL, BNFLOSS_E_VALUE, -1, smoothing_above },
-    NUMBER_DEFECTS("E83", LAYOUT, ALL, z_loss),
-    NUMBER_DEFECTS("E84", LOSS, DPO, beta),
-    { "E84", LOSS, DPO, BNFLOSS_E_VALUE, -1, beta_0 },
-    NUMBER_DEFECTS("E85", LOSS, DPO, flip),
-    { "E85", LOSS, DPO, BNFLOSS_E_VALUE, -1, flip_above },
-    NUMBER_DEFECTS("E86", LOSS, BNF, eps),
-    { "E86", LOSS, BNF, BNFLOSS_E_VALUE, -1, eps_above },
-    NUMBER_DEFECTS("E87", LOSS, ALL, divisor_value),
-    { "E87", LOSS, ALL, BNFLOSS_E_VALUE, -1, divisor_value_0 },
-    NUMBER_DEFECTS("E88", LOSS, ALL, loss_scale),
-    { "E88", LOSS, ALL, BNFLOSS_E_VALUE, -1, loss_scale_0 },
-    { "E88", LOSS, ALL, BNFLOSS_E_VALUE, -1, loss_scale_over },
-    { "E89", RUN, ALL, BNFLOSS_E_VALUE, -1, threads_minus },
-
-    { "E92", RUN, REF, BNFLOSS_E_OPTION, -1, smoothing_else },
-    { "E92", RUN, REF, BNFLOSS_E_OPTION, -1, z_loss_else },
-    { "E92", RUN, SFT, BNFLOSS_E_OPTION, -1, smoothing_dft },
-    { "E92", RUN, SFT, BNFLOSS_E_OPTION, -1, z_loss_dft },
-    { "E92", STATES, REF, BNFLOSS_E_OPTION, ANY,
-      state_smoothing_else },
-    { "E92", STATES, REF, BNFLOSS_E_OPTION, ANY,
-      state_z_loss_else },
-    { "E93", LOSS, SFT | BNF, BNFLOSS_E_OPTION, -1, beta_else },
-    { "E93", LOSS, SFT | BNF, BNFLOSS_E_OPTION, -1, flip_else },
-    { "E94", LOSS, SFT | DPO, BNFLOSS_E_OPTION, -1, eps_else },
-    { "E95", LOSS, REF, BNFLOSS_E_OPTION, -1, dft_else },
-    { "E96", LOSS, DPO, BNFLOSS_E_OPTION, -1, norm_length },
-    { "E96", LOSS, DPO, BNFLOSS_E_OPTION, -1, norm_shortest },
-    { "E97", BACKWARD | RUN, ALL, BNFLOSS_E_OPTION, -1,
-      accumulate_cols },
-    { "E99", BACKWARD | RUN, ALL, BNFLOSS_E_OVERLAP, -1,
-      place_accumulate },
-    { "E100", LOSS, ALL, BNFLOSS_E_WORK, -1, work_0 },
-    { "E100", RUN, ALL, BNFLOSS_E_WORK, -1, work_short },
-    { "E100", STATES | LOGPS, ALL, BNFLOSS_E_WORK, -1,
-      work_short_loss },
-
-    { "E101", LOSS, ALL, BNFLOSS_E_SEQ, 0, seq_first },
-    { "E101", LOSS, ALL, BNFLOSS_E_SEQ, 0, seq_first_minus },
-    { "E102", LOSS, ALL, BNFLOSS_E_SEQ, 2, seq_falls },
-    { "E103", LOSS, ALL, BNFLOSS_E_SEQ, 4, seq_last_short },
-    { "E103", LOSS, ALL, BNFLOSS_E_SEQ, 4, seq_last_long },
-    { "E104", LOSS, ALL, BNFLOSS_E_SEQ, 0, seq_none },
-    { "E105", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_0 },
-    { "E105", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_2 },
-    { "E105", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_minus_128 },
-    { "E105", LOSS, BNF, BNFLOSS_E_SIDE, 3, only_side_0 },
-    { "E106", LOSS, ALL, BNFLOSS_E_SIDE, 2, side_adjacent },
-    { "E107", LOSS, ALL, BNFLOSS_E_SIDE, 1, side_halves },
-    { "E108", LOSS, DPO, BNFLOSS_E_PAIRING, ANY, pairs_none },
-    { "E108", LOSS, ALL, BNFLOSS_E_PAIRING, ANY, pairs_none_divisor },
-    { "E109", LOSS, ALL, BNFLOSS_E_PAIRING, ANY, pairs_odd },
-
-    { "E136", LOSS, REF, BNFLOSS_E_REF_LOGP, 3, ref_above },
-    { "E136", LOSS, REF, BNFLOSS_E_REF_LOGP, 3, ref_inf },
-    { "E136", LOSS, REF, BNFLOSS_E_REF_LOGP, 3, ref_nan },
-    { "E139", LOGPS, ALL, BNFLOSS_E_LOGP, 9, logp_above },
-    { "E139", LOGPS, ALL, BNFLOSS_E_LOGP, 9, logp_inf },
-
-    { "E149", BACKWARD | RUN, ALL, BNFLOSS_E_OVERLAP, -1, place_type },
-    { "E150", BACKWARD | RUN, ALL, BNFLOSS_E_OVERLAP, -1,
-      place_stride },
-    { "E151", BACKWARD | RUN, ALL, BNFLOSS_E_OVERLAP, -1,
-      grad_later },
-    { "E151", BACKWARD | RUN, ALL, BNFLOSS_E_OVERLAP, -1,
-      grad_at_end },
-    { "E152", MERGE, ALL, BNFLOSS_E_OVERLAP, -1, merge_itself },
-    { "E152", MERGE, ALL, BNFLOSS_E_OVERLAP, -1, merge_shifted },
-
-    { "E159", OUTPUTS | STATES | BACKWARD, ALL, BNFLOSS_E_STATE, 8,
-      state_blind },
-    { "E160", OUTPUTS, ALL, BNFLOSS_E_STATE, 8, state_no_entropy },
-    { "E160", OUTPUTS, ALL, BNFLOSS_E_STATE, 8,
-      state_no_entropy_rest },
-    { "E161", MERGE | BACKWARD, ALL, BNFLOSS_E_STATE, 8,
-      state_label },
-    { "E161", BACKWARD, ALL, BNFLOSS_E_STATE, 8,
-      state_not_ignored },
-    { "E161", MERGE | BACKWARD, ALL, BNFLOSS_E_STATE, 8,
-      state_ignored },
-    { "E162", MERGE | BACKWARD, ALL, BNFLOSS_E_STATE, 8,
-      state_smoothing },
-    { "E162", MERGE | BACKWARD, ALL, BNFLOSS_E_STATE, 8,
-      state_z_loss },
-    { "E163", MERGE, ALL, BNFLOSS_E_STATE, 8, state_twice },
-};
-
-static bnfloss_status knock(unsigned entry, const fix_args *a)
-{
-    switch (entry) {
-    case FORWARD:  return fix_forward(a);
-    case MERGE:    return fix_merge(a);
-    case OUTPUTS:  return fix_outputs(a);
-    case STATES:   return a->state ? fix_loss_state(a) : bnfloss_loss(
-        a->spec, a->inputs, a->rows, NULL, NULL, NULL, a->dlogp_out,
-        a->outputs, a->work, a->work_bytes, a->result);
-    case LOGPS:    return fix_loss_logp(a);
-    case BACKWARD: return fix_backward(a);
-    default:       return fix_run(a);
-    }
-}
-
-/* A batch with states of its rows, and others of columns that follow. */
-static void batch_with_states(fix_args *a, const variant *w)
-{
-    bnfloss_layout more;
-
-    fix_make(a, w->kind, w->logits_type, w->grad_type, w->in_place);
-    CHECK(fix_forward(a) == BNFLOSS_OK, "forward of the sound batch");
-    more = *a->layout;
-    more.flags |= BNFLOSS_ENTROPY;
-    more.vocab_begin = FIX_V;
-    CHECK(bnfloss_forward(&more, a->logits, a->labels, 0, FIX_N, a->other,
-                          NULL, NULL) == BNFLOSS_OK, "the other columns");
-    /* so that a word written again shows */
-    memset(fix.logp, 0xA5, (size_t)((char *)fix.state - (char *)fix.logp));
-    memset(fix.result.bytes + 8, 0xA5, sizeof fix.result - 8);
-}
-
-/* One defect at one entry point: its status, its index, and nothing else. */
-static void one_defect(const defect *d, unsigned entry, const variant *w,
-                       const fix_block *sound, const fix_args *args)
-{
-    static fix_block before;
-    fix_args a = *args;
-    bnfloss_status status;
-
-    memcpy(&fix, sound, sizeof fix);
-    d->make(&a);
-    memcpy(&before, &fix, sizeof fix);
-    status = knock(entry, &a);
-    CHECK(status == d->status,
-          "%s defect %d at entry point %u: status %d, not %d "
-          "(%s %s %s->%s%s)",
-          d->id, (int)(d - defects), entry, (int)status, (int)d->status,
-          w->isa, kind_name(w->kind), type_name(w->logits_type),
-          type_name(w->grad_type), w->in_place ? " in place" : "");
-    if (d->where != ANY && a.result)
-        CHECK(fix.result.s.where == d->where,
-              "%s at entry point %u: where %lld, not "
-              "%lld",
-              d->id, entry, (long long)fix.result.s.where,
-              (long long)d->where);
-    before.result.s.where = fix.result.s.where;
-    CHECK(memcmp(&before, &fix, sizeof fix) == 0,
-          "%s defect %d at entry %u: something was written (%s %s)", d->id,
-          (int)(d - defects), entry, w->isa, kind_name(w->kind));
-}
-
-static void errors(const variant *w)
-{
-    static fix_block sound;
-    const unsigned kind = w->kind == BNFLOSS_SFT ? SFT
-                          : w->kind == BNFLOSS_BNF ? BNF : DPO;
-    const unsigned by_kind = LOSS;  /* entry points that know of losses */
-    fix_args a;
-
-    batch_with_states(&a, w);
-    memcpy(&sound, &fix, sizeof fix);
-    for (unsigned entry = 1; entry < EVERY; entry <<= 1) {
-        memcpy(&fix, &sound, sizeof fix);
-        CHECK(knock(entry, &a) == BNFLOSS_OK, "sound call at entry %u", entry);
-        CHECK(memcmp(&sound, &fix, sizeof fix) != 0, "nothing written");
-        if (!(entry & by_kind) && kind != SFT)
-            continue;
-        for (size_t i = 0; i < sizeof defects / sizeof *defects; i++) {
-            edge(defects[i].id);
-            if (defects[i].entries & entry && defects[i].kinds & kind)
-                one_defect(defects + i, entry, w, &sound, &a);
-        }
-    }
-}
-
-/* ---- Errors: every pair of buffers -------------------------------------- */
-
-typedef struct buffer {
-    void **at;                  /* the pointer that the call will use */
-    size_t size, elem;
-    int written;
-} buffer;
-
-/* All buffers of bnfloss_run(), or of the loss stage (loss 1). */
-static int list_buffers(fix_args *a, buffer *b, int loss)
-{
-    const size_t z = elem_size(a->layout->logits_type);
-    const size_t g = elem_size(a->layout->grad_type);
-    const size_t n = FIX_N * 4, s = FIX_S * 8;
-    const size_t pairs = a->spec->kind == BNFLOSS_DPO ? s / 2 : s;
-    uint64_t work = 0;
-    int k = 0;
-
-#define BUFFER(p, size, elem, written)                                        \
-    (b[k++] = (buffer){ (void **)(void *)&(p), size, elem, written })
-    BUFFER(a->inputs->seq_start, s + 8, 8, 0);
-    BUFFER(a->inputs->side, FIX_S, 1, 0);
-    BUFFER(a->inputs->ref_logp, n, 4, 0);
-    BUFFER(a->inputs->row_weight, n, 4, 0);
-    BUFFER(a->outputs->dlogp, n, 4, 1);
-    BUFFER(a->outputs->row_loss, n, 4, 1);
-    BUFFER(a->outputs->seq_logp, s, 8, 1);
-    BUFFER(a->outputs->seq_loss, pairs, 8, 1);
-    BUFFER(a->result, sizeof *a->result, 8, 1);
-    if (loss) {
-        bnfloss_workspace(NULL, a->spec, FIX_N, FIX_S, &work);
-        BUFFER(a->dlogp_out, n, 4, 1);
-        BUFFER(a->logp_in, n, 4, 0);
-        BUFFER(a->rest_in, n, 4, 0);
-    } else {
-        bnfloss_workspace(a->layout, a->spec, 0, FIX_S, &work);
-        BUFFER(a->logits, ((FIX_N - 1) * FIX_STRIDE + FIX_V) * z, z, 0);
-        BUFFER(a->labels, n, 4, 0);
-        BUFFER(a->grad, ((FIX_N - 1) * FIX_GRAD_STRIDE + FIX_V) * g, g, 1);
-        BUFFER(a->outputs->logp, n, 4, 1);
-        BUFFER(a->outputs->rest, n, 4, 1);
-        BUFFER(a->outputs->entropy, n, 4, 1);
-        BUFFER(a->outputs->argmax, n, 4, 1);
-    }
-    BUFFER(a->work, (size_t)work, 1, 1);
-#undef BUFFER
-    return k;
-}
-
-/* Moves the pointer of `b` onto the last element of `onto`. */
-static void *onto_the_end(const buffer *b, const buffer *onto)
-{
-    uintptr_t p = (uintptr_t)*onto->at + onto->size - 1;
-
-    return (void *)(p - p % b->elem);
-}
-
-static void overlaps(const variant *w, int loss)
-{
-    static fix_block sound;
-    buffer b[24];
-    fix_args a;
-    int n;
-
-    edge("E152");
-    fix_make(&a, w->kind, w->logits_type, w->grad_type, 0);
-    memcpy(&sound, &fix, sizeof fix);
-    n = list_buffers(&a, b, loss);
-    for (int i = 0; i < n; i++) {
-        for (int j = 0; j < n; j++) {
-            const fix_args saved = a;
-            bnfloss_status status;
-            static fix_block before;
-
-            /* a result that has moved has lost its size */
-            if (i == j || (!b[i].written && !b[j].written)
-                || b[i].at == (void **)(void *)&a.result)
-                continue;
-            memcpy(&fix, &sound, sizeof fix);
-            *b[i].at = onto_the_end(b + i, b + j);
-            memcpy(&before, &fix, sizeof fix);
-            status = loss ? fix_loss_logp(&a) : fix_run(&a);
-            before.result.s.where = fix.result.s.where;
-            CHECK(memcmp(&before, &fix, sizeof fix) == 0,
-                  "overlap %d on %d: something was written", i, j);
-            /* an input that was moved may be wrong before it overlaps */
-            CHECK(status == BNFLOSS_E_OVERLAP
-                  || (!b[i].written && status != BNFLOSS_OK),
-                  "overlap of buffers %d and %d: status %d (%s)", i, j,
-                  (int)status, kind_name(w->kind));
-            a = saved;
-        }
-    }
-    memcpy(&fix, &sound, sizeof fix);
-}
-
-/* Outputs may lie wall to wall. */
-static void touching(const variant *w)
-{
-    static float wall[4 * FIX_N];
-    fix_args a;
-
-    edge("E153");
-    fix_make(&a, w->kind, w->logits_type, w->grad_type, 0);
-    a.outputs->logp = wall;
-    a.outputs->rest = wall + FIX_N;
-    a.outputs->entropy = wall + 2 * FIX_N;
-    a.outputs->dlogp = wall + 3 * FIX_N;
-    CHECK(fix_run(&a) == BNFLOSS_OK, "wall to wall outputs");
-}
-
-/* States and log-probabilities at once. */
-static void two_entries(const variant *w)
-{
-    static fix_block before;
-    fix_args a;
-
-    edge("E98");
-    batch_with_states(&a, w);
-    memcpy(&before, &fix, sizeof fix);
-    for (int k = 1; k < 4; k++) {
-        CHECK(bnfloss_loss(a.spec, a.inputs, FIX_N, a.state,
-                           k & 1 ? a.logp_in : NULL, k & 2 ? a.rest_in : NULL,
-                           a.dlogp_out, a.outputs, a.work, a.work_bytes,
-                           a.result) == BNFLOSS_E_OPTION, "two entries: %d", k);
-        before.result.s.where = fix.result.s.where;
-        CHECK(memcmp(&before, &fix, sizeof fix) == 0, "something was written");
-    }
-}
-
-/* ---- Errors of the entry points without a batch ------------------------ */
-
-static void errors_elsewhere(void)
-{
-    bnfloss_layout layout = { 0 };
-    bnfloss_spec spec;
-    uint64_t bytes = 77;
-    const char *isa = bnfloss_isa();
-
-    bnfloss_spec_init(&spec, sizeof spec, BNFLOSS_SFT);
-    layout.struct_size = sizeof layout;
-    layout.rows = 1;
-    layout.vocab = 5;
-    edge("E24");
-    CHECK(bnfloss_workspace(&layout, &spec, 0, 0, NULL) == BNFLOSS_E_NULL,
-          "bytes NULL");
-    edge("E7");
-    CHECK(bnfloss_workspace(&layout, NULL, 0, 0, &bytes) == BNFLOSS_E_NULL,
-          "spec NULL");
-    edge("E54");
-    CHECK(bnfloss_workspace(NULL, &spec, -1, 0, &bytes) == BNFLOSS_E_SHAPE,
-          "rows -1");
-    edge("E55");
-    CHECK(bnfloss_workspace(NULL, &spec, (INT64_C(1) << 40) + 1, 0, &bytes)
-          == BNFLOSS_E_SHAPE, "rows 2^40 + 1");
-    edge("E64");
-    CHECK(bnfloss_workspace(NULL, &spec, 1, -1, &bytes) == BNFLOSS_E_SHAPE,
-          "sequences -1");
-    edge("E48");
-    layout.vocab = 0;
-    CHECK(bnfloss_workspace(&layout, &spec, 0, 0, &bytes) == BNFLOSS_E_SHAPE,
-          "V = 0");
-    edge("E43");
-    spec.kind = 99;
-    CHECK(bnfloss_workspace(NULL, &spec, 1, 0, &bytes) == BNFLOSS_E_ENUM,
-          "kind 99");
-    CHECK(bytes == 77, "an error wrote bytes");
-    edge("E25");
-    CHECK(bnfloss_isa_select(NULL) == BNFLOSS_E_NULL, "isa NULL");
-    edge("E47");
-    for (int i = 0; i < 5; i++) {
-        static const char *const names[] = { "", "avx", "avx5122", "AUTO",
-                                             "none" };
-
-        CHECK(bnfloss_isa_select(names[i]) == BNFLOSS_E_ISA, "isa \"%s\"",
-              names[i]);
-        CHECK(strcmp(bnfloss_isa(), isa) == 0, "the choice has changed");
-    }
-}
-
-/* ---- Values: what they are compared with -------------------------------- */
+/* ---- What they are compared with -------------------------------- */
 
 /* Row i's z' in double. */
 static void row_of(const fix_args *a, int64_t i, double *z)
@@ -966,7 +191,7 @@ static int is_canonical(double x)
     return b == UINT64_C(0x7FF8000000000000);
 }
 
-/* ---- Values: nothing to do, or less ------------------------------------- */
+/* ---- Nothing to do, or less ------------------------------------- */
 
 static void value_nothing(const variant *w)
 {
@@ -1088,6 +313,11 @@ static void value_inputs_null(const variant *w)
     same(&whole, &part, "inputs NULL", w);
     CHECK(part.result.tokens == FIX_N - 1 && part.result.sequences == 1,
           "one sequence of all rows");
+    make(&a, w);
+    fix.inputs.s = (bnfloss_inputs){ .struct_size = sizeof fix.inputs.s,
+                                     .sequences = 1 };
+    run_and_take(&a, &part, "one sequence that begins nowhere");
+    same(&whole, &part, "seq_start NULL", w);
 }
 
 /* The stages without a result, and against bnfloss_run(). */
@@ -1119,7 +349,7 @@ static void value_result_null(const variant *w)
     same(&run, &staged, "staged", w);
 }
 
-/* ---- Values: shapes ----------------------------------------------------- */
+/* ---- Shapes ----------------------------------------------------- */
 
 static void value_vocab_one(const variant *w)
 {
@@ -1224,7 +454,7 @@ static void value_grad_cols(const variant *w)
     }
 }
 
-/* ---- Values: labels and weights ----------------------------------------- */
+/* ---- Labels and weights ----------------------------------------- */
 
 /* Row i of the batch is hidden from the call in every way that could show. */
 static void poison(const fix_args *a, int64_t i)
@@ -1315,50 +545,7 @@ static void value_accumulate(const variant *w)
     }
 }
 
-/* ---- Values: sequences and pairs ---------------------------------------- */
-
-static void value_halves(const variant *w)
-{
-    outcome turn, half;
-    fix_args a;
-    /* where each row of the halved batch comes from */
-    static const int64_t start[] = { 0, 3, 5, 8, 12 };
-    static const int row[] = { 0, 1, 2, 6, 7, 3, 4, 5, 8, 9, 10, 11 };
-    double scale;
-
-    edge("E110");
-    make(&a, w);
-    run_and_take(&a, &turn, "in turn");
-    {
-        fix_args b;
-        static fix_block from;
-
-        make(&b, w);
-        memcpy(&from, &fix, sizeof from);
-        for (int i = 0; i < FIX_N; i++) {
-            const size_t z = FIX_STRIDE * elem_size(w->logits_type);
-
-            memcpy((char *)fix.logits + (size_t)i * z,
-                   (const char *)from.logits + (size_t)row[i] * z, z);
-            memcpy((char *)fix.labels + i * 4,
-                   (const char *)from.labels + row[i] * 4, 4);
-            fix.ref[i] = from.ref[row[i]];
-            fix.weight[i] = from.weight[row[i]];
-        }
-        memcpy(fix.seq_start, start, sizeof start);
-        a = b;
-    }
-    a.inputs->pairing = BNFLOSS_PAIRS_HALVES;
-    a.inputs->side = NULL;
-    run_and_take(&a, &half, "halves");
-    scale = fabs(turn.result.loss) + 1;
-    CHECK(fabs(half.result.loss - turn.result.loss) <= 1e-14 * scale,
-          "loss %.17g, in turn %.17g", half.result.loss, turn.result.loss);
-    for (int i = 0; i < FIX_N; i++)
-        CHECK(half.dlogp[i] == turn.dlogp[row[i]], "dlogp of row %d", i);
-    if (w->kind == BNFLOSS_DPO)
-        CHECK(memcmp(half.seq_loss, turn.seq_loss, 16) == 0, "pair losses");
-}
+/* ---- Sequences and pairs ---------------------------------------- */
 
 /* Sequences lo .. hi - 1 lose all their tokens. */
 static void empty(fix_args *a, int lo, int hi)
@@ -1413,7 +600,7 @@ static void value_empty_sequences(const variant *w)
               "accuracies %g", o.result.rewards_accuracies);
 }
 
-/* ---- Values: logits that are no numbers --------------------------------- */
+/* ---- Logits that are no numbers --------------------------------- */
 
 /* One logit of row 9 (the last sequence) is replaced by x. */
 static void not_a_row(const variant *w, int64_t col, float x)
@@ -1458,21 +645,25 @@ static void not_a_row(const variant *w, int64_t col, float x)
 /* What the stages count of a batch with one NaN row, one that is ignored. */
 static void count_stages(const variant *w)
 {
+    static bnfloss_status (*const all[])(const fix_args *) = {
+        fix_forward, fix_outputs, fix_backward, fix_merge
+    };
     const bnfloss_result *r = &fix.result.s;
+    bnfloss_layout more;
     fix_args a;
 
-    batch_with_states(&a, w);
+    make(&a, w);
+    more = *a.layout;
+    more.flags |= BNFLOSS_ENTROPY;
+    more.vocab_begin = FIX_V;
+    CHECK(bnfloss_forward(&more, a.logits, a.labels, 0, FIX_N, a.other, NULL,
+                          NULL) == BNFLOSS_OK, "the other columns");
     fix_set_logit(&a, 9, 5, NAN);
-    for (int entry = FORWARD; entry <= BACKWARD; entry <<= 1) {
-        if (entry == MERGE || entry == STATES || entry == LOGPS)
-            continue;
-        CHECK(knock((unsigned)entry, &a) == BNFLOSS_OK && r->nan_rows == 1
-                  && r->tokens == FIX_N - 1 && r->where == -1,
-              "entry point %d: %d tokens, %d NaN", entry, (int)r->tokens,
+    for (int k = 0; k < 4; k++)
+        CHECK(all[k](&a) == BNFLOSS_OK && r->nan_rows == 1
+              && r->tokens == FIX_N - 1 && r->where == -1,
+              "entry point %d: %d tokens, %d NaN", k, (int)r->tokens,
               (int)r->nan_rows);
-    }
-    CHECK(fix_merge(&a) == BNFLOSS_OK && r->nan_rows == 1
-          && r->tokens == FIX_N - 1, "merge: %d NaN", (int)r->nan_rows);
 }
 
 static void value_not_a_row(const variant *w)
@@ -1512,7 +703,7 @@ static void value_not_a_row(const variant *w)
     edge("E156");         /* row_is_nan: the canonical one, any type */
 }
 
-/* ---- Values: masked logits ---------------------------------------------- */
+/* ---- Masked logits ---------------------------------------------- */
 
 static void value_masked(const variant *w)
 {
@@ -1617,7 +808,7 @@ static void value_masked_label(const variant *w)
     }
 }
 
-/* ---- Values: extreme logits --------------------------------------------- */
+/* ---- Extreme logits --------------------------------------------- */
 
 static void value_extreme(const variant *w)
 {
@@ -1627,12 +818,13 @@ static void value_extreme(const variant *w)
     const float tiny = w->logits_type == BNFLOSS_F16 ? 0x1p-24f
                        : w->logits_type == BNFLOSS_BF16 ? 0x1p-133f
                                                         : 0x1p-149f;
-    static const char *const names[] = { "huge", "tiny", "equal", "offset" };
-    static const char *const ids[] = { "E127", "E128",
-                                       "E129", "E130" };
+    static const char *const names[] = { "huge", "tiny", "equal", "offset",
+                                         "below llm.c's first maximum" };
+    static const char *const ids[] = { "E127", "E128", "E129", "E130",
+                                       "E133" };
     fix_args a;
 
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 5; kind++) {
         edge(ids[kind]);
         make(&a, w);
         for (int64_t i = 0; i < FIX_N; i++) {
@@ -1641,7 +833,8 @@ static void value_extreme(const variant *w)
                 /* neighbours near 1e4 are 8 apart in f16, 64 in bf16 */
                 const float x[] = { z > 4 ? top : z < -4 ? -top : z,
                                     (float)(int)z * tiny, 3.5f,
-                                    8192 + 64 * (float)(int)(z / 2) };
+                                    8192 + 64 * (float)(int)(z / 2),
+                                    -16384 - 128 * (float)(int)(z / 2) };
 
                 fix_set_logit(&a, i, j, x[kind]);
             }
@@ -1705,7 +898,7 @@ static void value_sure(const variant *w)
     }
 }
 
-/* ---- Values: log-probabilities ------------------------------------------ */
+/* ---- Log-probabilities ------------------------------------------ */
 
 static void value_references(const variant *w)
 {
@@ -1843,7 +1036,7 @@ static void value_bad_dlogp(const variant *w)
     }
 }
 
-/* ---- Values: gradients of few bits -------------------------------------- */
+/* ---- Gradients of few bits -------------------------------------- */
 
 /* x rounded to the type, to nearest even, by exact arithmetic in double. */
 static double rounded(uint32_t type, double x)
@@ -1994,28 +1187,32 @@ static void trap_mean_over_zero_tokens(const variant *w)
     }
 }
 
-/* Smoothing counted ignored rows in pytorch#73205. */
-static void trap_smoothing_counts_ignored_rows(const variant *w)
+/* Ignored rows gave NaN in flash-attention#1930, and smoothing counted them in
+ * pytorch#73205: here what they hold is not read. */
+static void trap_ignored_rows(const variant *w)
 {
-    outcome o, poisoned;
+    outcome plain, o;
     fix_args a;
 
-    if (w->kind != BNFLOSS_SFT)
-        return;
+    edge("E119");
     edge("E166");
-    make(&a, w);
-    a.layout->label_smoothing = 0.3f;
-    a.layout->z_loss = 0.01f;
-    run_and_take(&a, &o, "smoothed");
-    make(&a, w);
-    a.layout->label_smoothing = 0.3f;
-    a.layout->z_loss = 0.01f;
-    poison(&a, FIX_IGNORED);
-    poison(&a, FIX_WEIGHTLESS);
-    run_and_take(&a, &poisoned, "smoothed");
-    same(&o, &poisoned, "ignored rows under smoothing", w);
-    CHECK(o.row_loss[FIX_IGNORED] == 0 && row_is(&a, FIX_IGNORED, 0)
-          && o.result.divisor == FIX_N - 2, "ignored rows count");
+    for (int smoothed = 0; smoothed <= (w->kind == BNFLOSS_SFT); smoothed++) {
+        for (int poisoned = 0; poisoned < 2; poisoned++) {
+            make(&a, w);
+            a.layout->label_smoothing = smoothed ? 0.3f : 0;
+            a.layout->z_loss = smoothed ? 0.01f : 0;
+            if (poisoned) {
+                poison(&a, FIX_IGNORED);
+                poison(&a, FIX_WEIGHTLESS);
+            }
+            run_and_take(&a, poisoned ? &o : &plain, "ignored rows");
+        }
+        same(&plain, &o, "what ignored rows hold", w);
+        CHECK(row_is(&a, FIX_IGNORED, 0) && row_is(&a, FIX_WEIGHTLESS, 0)
+              && o.row_loss[FIX_IGNORED] == 0
+              && (!smoothed || o.result.divisor == FIX_N - 2),
+              "ignored rows count");
+    }
 }
 
 /* Padding entered the sum in verl#2656; here it is NaN, and canaries in the
@@ -2085,103 +1282,6 @@ static void trap_softcap_after_masking(const variant *w)
     }
 }
 
-/* In-place gradients silently wrong when reused: Liger-Kernel#343. Here the
- * bits are those of a gradient apart, and a second call's too. */
-static void trap_in_place_reused(const variant *w)
-{
-    outcome separate, place;
-    variant v = *w;
-    fix_args a;
-
-    if (!w->in_place)
-        return;
-    edge("E148");
-    v.in_place = 0;
-    for (int again = 0; again < 2; again++) {
-        make(&a, &v);
-        run_and_take(&a, &separate, "apart");
-        make(&a, w);
-        run_and_take(&a, &place, "in place");
-        same(&separate, &place, "in place", w);
-    }
-}
-
-/* The mean of means, trl#2175: parts of a batch, each divided by what the
- * whole is divided by, add up to the whole. */
-static void trap_mean_of_means(const variant *w)
-{
-    outcome whole, part[2];
-    fix_args a;
-    double sum = 0;
-
-    edge("E164");
-    make(&a, w);
-    run_and_take(&a, &whole, "whole");
-    for (int h = 0; h < 2; h++) {       /* sequences 2h and 2h + 1 */
-        const int64_t from = h ? 6 : 0, n = 6;
-        const size_t z = (size_t)from * elem_size(w->logits_type);
-
-        make(&a, w);
-        a.spec->divisor = BNFLOSS_DIV_GIVEN;
-        a.spec->divisor_value = whole.result.divisor;
-        a.layout->rows = n;
-        a.inputs->sequences = 2;
-        a.inputs->seq_start = fix.seq_start + 2 * h;
-        if (h)
-            for (int s = 2; s <= FIX_S; s++)
-                fix.seq_start[s] -= from;
-        a.inputs->ref_logp = fix.ref + from;
-        a.inputs->row_weight = fix.weight + from;
-        a.labels = (char *)a.labels + from * 4;
-        a.logits = (char *)a.logits + z * FIX_STRIDE;
-        if (w->in_place)
-            a.grad = a.logits;
-        CHECK(fix_run(&a) == BNFLOSS_OK, "part %d", h);
-        memcpy(part[h].dlogp, fix.dlogp, sizeof fix.dlogp - 4);
-        sum += fix.result.s.loss;
-        CHECK(memcmp(part[h].dlogp, whole.dlogp + from, (size_t)n * 4) == 0,
-              "dlogp of part %d (%s)", h, kind_name(w->kind));
-    }
-    CHECK(fabs(sum - whole.result.loss) <= 4e-16 * (fabs(sum) + 1),
-          "parts %.17g, whole %.17g", sum, whole.result.loss);
-}
-
-/* Labels outside a shard gave plausible losses in ml-cross-entropy#59: here
- * no loss can be read before the shard with the label has been merged. */
-static void trap_out_of_shard_labels(const variant *w)
-{
-    fix_args a;
-
-    edge("E159");
-    make(&a, w);
-    a.layout->vocab_begin = FIX_V;          /* labels are below it */
-    a.layout->vocab_total = 2 * FIX_V;
-    CHECK(bnfloss_forward(a.layout, a.logits, a.labels, 0, FIX_N, a.state,
-                          NULL, NULL) == BNFLOSS_OK, "the other shard");
-    CHECK(fix_outputs(&a) == BNFLOSS_E_STATE && fix.result.s.where == 0,
-          "outputs of half a row");
-    CHECK(fix_loss_state(&a) == BNFLOSS_E_STATE, "loss of half a row");
-    CHECK(fix_backward(&a) == BNFLOSS_E_STATE, "gradient of half a row");
-}
-
-/* -inf logits gave NaN even in ignored rows: flash-attention#1930. */
-static void trap_nan_in_ignored_rows(const variant *w)
-{
-    outcome plain, o;
-    fix_args a;
-
-    edge("E119");
-    make(&a, w);
-    run_and_take(&a, &plain, "plain");
-    make(&a, w);
-    poison(&a, FIX_IGNORED);
-    poison(&a, FIX_WEIGHTLESS);
-    run_and_take(&a, &o, "poisoned");
-    same(&plain, &o, "NaN in ignored rows", w);
-    CHECK(row_is(&a, FIX_IGNORED, 0) && row_is(&a, FIX_WEIGHTLESS, 0),
-          "their gradient");
-}
-
 /* log1p(-exp(x)) near 0, trl#1473: g = odds(p) / odds(q) with p and q next
  * to 1 is (1-q)/(1-p), as exact as the logps that it comes from. */
 static void trap_log1mexp_near_zero(const variant *w)
@@ -2208,91 +1308,6 @@ static void trap_log1mexp_near_zero(const variant *w)
     }
 }
 
-/* Two copies of the loss maths drifted apart in trl#7062. There is one here;
- * each option must reach every entry point, and change what it is meant to. */
-typedef struct option {
-    const char *name;
-    unsigned kinds;
-    uint32_t norm, divisor, flags;
-    float beta, flip, eps;
-    double value, scale;
-} option;
-
-static const option options[] = {
-    { "plain", ALL, 0, 0, 0, 0, 0, 0, 0, 0 },
-    { "DFT", SFT, 0, 0, BNFLOSS_DFT, 0, 0, 0, 0, 0 },
-    { "length", SFT, BNFLOSS_NORM_LENGTH, 0, 0, 0, 0, 0, 0, 0 },
-    { "no norm", BNF, BNFLOSS_NORM_NONE, 0, 0, 0, 0, 0, 0, 0 },
-    { "shortest", SFT | BNF, BNFLOSS_NORM_SHORTEST, 0, 0, 0, 0, 0, 0, 0 },
-    { "pairs", SFT | BNF, 0, BNFLOSS_DIV_PAIRS, 0, 0, 0, 0, 0, 0 },
-    { "tokens", BNF | DPO, 0, BNFLOSS_DIV_TOKENS, 0, 0, 0, 0, 0, 0 },
-    { "sequences", SFT | DPO, 0, BNFLOSS_DIV_SEQUENCES, 0, 0, 0, 0, 0, 0 },
-    { "given", ALL, 0, BNFLOSS_DIV_GIVEN, 0, 0, 0, 0, 7, 0 },
-    { "loss scale", ALL, 0, 0, 0, 0, 0, 0, 0, 3 },
-    { "beta", DPO, 0, 0, 0, 0.7f, 0, 0, 0, 0 },
-    { "flip", DPO, 0, 0, 0, 0, 0.3f, 0, 0, 0 },
-    { "eps", BNF, 0, 0, 0, 0, 0, 1e-2f, 0, 0 },
-};
-
-static void set_option(bnfloss_spec *s, const option *o)
-{
-    s->flags |= o->flags;
-    s->token_norm = o->norm ? o->norm : s->token_norm;
-    s->divisor = o->divisor ? o->divisor : s->divisor;
-    s->beta = o->beta > 0 ? o->beta : s->beta;
-    s->flip_prob = o->flip;
-    s->eps = o->eps;
-    s->divisor_value = o->value > 0 ? o->value : 1;
-    s->loss_scale = o->scale > 0 ? o->scale : 1;
-}
-
-static void trap_two_copies_drifted(const variant *w)
-{
-    const unsigned kind = w->kind == BNFLOSS_SFT ? SFT
-                          : w->kind == BNFLOSS_BNF ? BNF : DPO;
-    double plain_loss = 0, plain_dlogp = 0;
-
-    edge("E165");
-    for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
-        const option *op = options + k;
-        bnfloss_result run, states, logps;
-        float dlogp[FIX_N];
-        fix_args a;
-
-        if (!(op->kinds & kind))
-            continue;
-        make(&a, w);
-        set_option(a.spec, op);
-        a.grad = NULL;
-        CHECK(fix_run(&a) == BNFLOSS_OK, "%s: run", op->name);
-        memcpy(&run, a.result, sizeof run);
-        memcpy(dlogp, fix.dlogp, sizeof dlogp);
-        memcpy(a.logp_in, fix.logp, FIX_N * 4);
-        memcpy(a.rest_in, fix.rest, FIX_N * 4);
-        CHECK(fix_forward(&a) == BNFLOSS_OK && fix_loss_state(&a)
-              == BNFLOSS_OK, "%s: states", op->name);
-        memcpy(&states, a.result, sizeof states);
-        CHECK(memcmp(&run, &states, sizeof run) == 0
-              && memcmp(dlogp, a.dlogp_out, sizeof dlogp) == 0,
-              "%s: states are not run", op->name);
-        fix.weight[FIX_IGNORED] = 0;        /* no labels at this entry point */
-        CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "%s: logps", op->name);
-        memcpy(&logps, a.result, sizeof logps);
-        CHECK(relative(logps.loss, run.loss) <= 1e-5
-              && relative((double)a.dlogp_out[0], (double)dlogp[0]) <= 1e-5
-              && logps.divisor == run.divisor, "%s: logp entry: %.9g, %.9g",
-              op->name, logps.loss, run.loss);
-        if (k == 0) {
-            plain_loss = run.loss;
-            plain_dlogp = (double)dlogp[0];
-        }
-        CHECK(k == 0 || (run.loss != plain_loss) + 2 * ((double)dlogp[0]
-              != plain_dlogp) == (op->scale > 0 ? 2 : 3)
-              || (op->norm == BNFLOSS_NORM_SHORTEST),
-              "%s changes nothing (%s)", op->name, kind_name(w->kind));
-    }
-}
-
 /* A masked row that still gets softmax as its gradient: ggml. */
 static void trap_masked_row_gets_softmax(const variant *w)
 {
@@ -2314,240 +1329,19 @@ static void trap_masked_row_gets_softmax(const variant *w)
     }
 }
 
-/* A running maximum that starts at -10000: llm.c. */
-static void trap_running_max_minus_10000(const variant *w)
-{
-    fix_args a;
+/* ---- All of it ----------------------------------------------------------- */
 
-    edge("E133");
-    make(&a, w);
-    for (int64_t i = 0; i < FIX_N; i++)
-        for (int64_t j = 0; j < FIX_V; j++)
-            fix_set_logit(&a, i, j, -16384 - 128 * (float)(int)
-                          (fix_logit(&a, i, j) / 2));
-    run_and_check(&a, "below -10000");
-}
-
-#if defined(HAVE_MMAP) && UINTPTR_MAX > 0xFFFFFFFF
-/* Three rows 2^31 + 64 elements apart, apart in address space only. */
-static void wide_rows(const variant *w, char *space, char *separate)
-{
-    const int64_t stride = (INT64_C(1) << 31) + 64;
-    const size_t z = elem_size(w->logits_type), g = elem_size(w->grad_type);
-    bnfloss_result near, far;
-    static float near_grad[3][FIX_V];
-    fix_args a;
-
-    make(&a, w);
-    a.layout->rows = 3;
-    a.inputs->sequences = 2;
-    a.inputs->pairing = BNFLOSS_PAIRS_ADJACENT;
-    fix.seq_start[1] = 1;
-    fix.seq_start[2] = 3;
-    for (int64_t i = 0; i < 3; i++) {       /* before it is overwritten */
-        char *row = space + (size_t)i * (size_t)stride * z;
-
-        CHECK(mprotect((void *)((uintptr_t)row & ~(uintptr_t)4095), 8192,
-                       PROT_READ | PROT_WRITE) == 0, "mprotect");
-        memcpy(row, (char *)a.logits + (size_t)i * FIX_STRIDE * z, FIX_V * z);
-    }
-    CHECK(fix_run(&a) == BNFLOSS_OK, "near");
-    memcpy(&near, a.result, sizeof near);
-    for (int64_t i = 0; i < 3; i++)
-        for (int64_t j = 0; j < FIX_V; j++)
-            near_grad[i][j] = fix_grad(&a, i, j);
-    a.logits = space;
-    a.grad = w->in_place ? space : separate;
-    a.layout->logits_stride = a.layout->grad_stride = stride;
-    for (int64_t i = 0; i < 3 && !w->in_place; i++)
-        CHECK(mprotect((void *)((uintptr_t)(separate
-                                            + (size_t)i * (size_t)stride * g)
-                                & ~(uintptr_t)4095),
-                       8192, PROT_READ | PROT_WRITE)
-                  == 0,
-              "mprotect");
-    CHECK(fix_run(&a) == BNFLOSS_OK, "far");
-    memcpy(&far, a.result, sizeof far);
-    CHECK(memcmp(&near, &far, sizeof near) == 0, "loss %g, near %g",
-          far.loss, near.loss);
-    for (int64_t i = 0; i < 3; i++)
-        for (int64_t j = 0; j < FIX_V; j++)
-            CHECK(elem_get(w->grad_type, a.grad, i * stride + j)
-                  == near_grad[i][j], "row %d col %d", (int)i, (int)j);
-}
-#endif
-
-/* row * stride in 32 bits: Liger-Kernel#803, pytorch#111484. */
-static void trap_int32_stride(const variant *w)
-{
-#if defined(HAVE_MMAP) && UINTPTR_MAX > 0xFFFFFFFF
-    const size_t size = (size_t)3 * 4 << 31;
-    char *space, *separate;
-
-    edge("E59");
-    space = (char *)mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS
-                         | MAP_NORESERVE, -1, 0);
-    separate = (char *)mmap(NULL, size, PROT_NONE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                            0);
-    if (space == (char *)MAP_FAILED || separate == (char *)MAP_FAILED) {
-        static int told;
-
-        if (!told++)
-            test_skip("strides of 2^31: no address space for them");
-    } else {
-        wide_rows(w, space, separate);
-    }
-    if (space != (char *)MAP_FAILED)
-        munmap(space, size);
-    if (separate != (char *)MAP_FAILED)
-        munmap(separate, size);
-#else
-    static int told;
-
-    (void)w;
-    edge("E59");
-    if (!told++)
-        test_skip("strides of 2^31: they need mmap and 64 bits");
-#endif
-}
-
-/* ---- EDGES.md, which must be what is tested ----------------------------- */
-
-#ifdef BNFLOSS_TEST_DIR
-static char text[1 << 17];
-
-static int read_text(const char *file)
-{
-    char path[1024];
-    FILE *f;
-    size_t n;
-
-    snprintf(path, sizeof path, "%s/%s", BNFLOSS_TEST_DIR, file);
-    f = fopen(path, "rb");
-    if (!f)
-        return 0;
-    n = fread(text, 1, sizeof text - 1, f);
-    text[n] = 0;
-    fclose(f);
-    return n < sizeof text - 1;
-}
-
-/* Whether the text has this id as a word. */
-static int has_id(const char *id)
-{
-    const size_t n = strlen(id);
-
-    for (const char *p = text; (p = strstr(p, id)) != NULL; p++)
-        if (!(p[n] >= '0' && p[n] <= '9')
-            && (p == text || p[-1] == '"' || p[-1] == ' ' || p[-1] == '('))
-            return 1;
-    return 0;
-}
-
-/* One "| E12 | ... | V | ... | test |": the id, whether it is undefined, and
- * its test. */
-static int read_line(const char *line, char *id, char *verdict, char *test)
-{
-    const char *cell[6];
-    int n = 0;
-
-    for (const char *p = line; *p && *p != '\n' && n < 6; p++)
-        if (*p == '|')
-            cell[n++] = p + 1;
-    return n == 6 && sscanf(cell[0], " E%7[0-9]", id + 1) == 1
-           && sscanf(cell[2], " %15s", verdict) == 1
-           && sscanf(cell[4], " %63s", test) == 1;
-}
-
-static void check_ids(void)
-{
-    static char names[1000][64];
-    char id[12] = "E", verdict[16], test[64], file[80];
-    int lines = 0, last = 0;
-
-    if (!CHECK(read_text("EDGES.md"), "EDGES.md cannot be read"))
-        return;
-    for (const char *p = text; (p = strstr(p, "\n| E")) != NULL; p++) {
-        if (!CHECK(read_line(p + 1, id, verdict, test), "%.60s", p + 1))
-            continue;
-        CHECK(atoi(id + 1) == last + 1 && last < 999, "%s after E%d", id,
-              last);
-        last = atoi(id + 1);
-        lines++;
-        if (strcmp(verdict, "UB") == 0)
-            CHECK(!cited[last] && strcmp(test, "none") == 0,
-                  "%s is undefined and cited", id);
-        else if (strncmp(test, "test_", 5) == 0
-                 && strcmp(test, "test_edges") != 0)
-            snprintf(names[last], sizeof names[last], "%s", test);
-        else
-            CHECK(cited[last], "%s is not cited", id);
-    }
-    CHECK(lines > 100, "only %d lines", lines);
-    for (int i = 1; i < 1000; i++) {
-        CHECK(!cited[i] || i <= last, "E%d has no line", i);
-        if (!names[i][0])
-            continue;
-        snprintf(id, sizeof id, "E%d", i);
-        snprintf(file, sizeof file, "%.60s.c", names[i]);
-        CHECK(read_text(file) && has_id(id), "%s is not cited in %s", id,
-              file);
-    }
-}
-#else
-static void check_ids(void)
-{
-    test_skip("the ids of EDGES.md: built without BNFLOSS_TEST_DIR");
-}
-#endif
-
-/* ---- All of it ---------------------------------------------------------- */
-
-static void values(const variant *w)
-{
-    value_nothing(w);
-    value_optional(w);
-    value_inputs_null(w);
-    value_result_null(w);
-    value_vocab_one(w);
-    value_vocab_any(w);
-    value_grad_cols(w);
-    value_weights(w);
-    value_accumulate(w);
-    value_halves(w);
-    value_empty_sequences(w);
-    value_not_a_row(w);
-    value_masked(w);
-    value_masked_smoothed(w);
-    value_masked_label(w);
-    value_extreme(w);
-    value_sure(w);
-    value_references(w);
-    value_logps(w);
-    value_p_is_q(w);
-    value_bad_dlogp(w);
-    value_grad_types(w);
-    value_grad_ties(w);
-    value_loss_scale(w);
-}
-
-static void traps(const variant *w)
-{
-    trap_mean_over_zero_tokens(w);
-    trap_smoothing_counts_ignored_rows(w);
-    trap_padding_columns(w);
-    trap_softcap_after_masking(w);
-    trap_in_place_reused(w);
-    trap_mean_of_means(w);
-    trap_out_of_shard_labels(w);
-    trap_nan_in_ignored_rows(w);
-    trap_log1mexp_near_zero(w);
-    trap_two_copies_drifted(w);
-    trap_masked_row_gets_softmax(w);
-    trap_running_max_minus_10000(w);
-    trap_int32_stride(w);
-}
+static void (*const all[])(const variant *) = {
+    value_nothing, value_optional, value_inputs_null, value_result_null,
+    value_vocab_one, value_vocab_any, value_grad_cols, value_weights,
+    value_accumulate, value_empty_sequences, value_not_a_row, value_masked,
+    value_masked_smoothed, value_masked_label, value_extreme, value_sure,
+    value_references, value_logps, value_p_is_q, value_bad_dlogp,
+    value_grad_types, value_grad_ties, value_loss_scale,
+    trap_mean_over_zero_tokens, trap_ignored_rows, trap_padding_columns,
+    trap_softcap_after_masking, trap_log1mexp_near_zero,
+    trap_masked_row_gets_softmax
+};
 
 int main(void)
 {
@@ -2563,18 +1357,10 @@ int main(void)
             w.in_place = n / 27;
             if (w.in_place && w.logits_type != w.grad_type)
                 continue;
-            errors(&w);
-            if (!w.in_place) {
-                overlaps(&w, 0);
-                overlaps(&w, 1);
-                touching(&w);
-                two_entries(&w);
-            }
-            values(&w);
-            traps(&w);
+            for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+                all[k](&w);
         }
     }
-    errors_elsewhere();
-    check_ids();
+    edges_end("test_edges");
     return test_end();
 }

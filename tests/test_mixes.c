@@ -1,10 +1,9 @@
 /* Several losses in one call: the call is the sum of its losses, each times
  * its weight, and each gets what it needs.
  *
- * SPDX-License-Identifier: MIT
- *
- * E188 to E192, E200, E201, E212, E229 to E233, E254, E255 and E257 of EDGES.md. */
+ * SPDX-License-Identifier: MIT */
 #include "fixture.h"
+#include "edges.h"
 
 static fam_outcome first, second, both;
 
@@ -134,6 +133,8 @@ static void every_two(void)
 {
     rng r = { 5 };
 
+    edge("E232");
+    edge("E233");
     for (uint32_t n = 0; n < BN_KINDS * BN_KINDS; n++) {
         bnfloss_spec spec[2];
 
@@ -270,11 +271,240 @@ static void counted_once(void)
     }
 }
 
+/* ---- Errors -------------------------------------------------------------- */
+
+static void several(uint32_t kind)
+{
+    bnfloss_spec *s = fam.spec;
+
+    edge("E188");
+    s[0].also = 15;
+    fam_taken("also 15", FAM_ALL);
+    for (int k = 0; k < 2; k++) {
+        s[0].also = k ? 0xFFFFFFFFu : 16;
+        fam_refused("also", FAM_ALL, BNFLOSS_E_VALUE, -1);
+    }
+    edge("E189");
+    s[0].also = 2;
+    s[2].also = 1;
+    fam_refused("nested also", FAM_ALL, BNFLOSS_E_OPTION, -1);
+    edge("E190");
+    s[0].also = 2;
+    s[1].struct_size -= 8;
+    fam_refused("a smaller second", FAM_ALL, BNFLOSS_E_STRUCT, -1);
+    s[0].also = 2;
+    s[2].struct_size += 8;
+    fam_refused("a larger third", FAM_ALL, BNFLOSS_E_STRUCT, -1);
+    edge("E191");
+    s[0].also = 1;
+    s[0].flags = BNFLOSS_DEFER_SCALE;
+    fam.out.row_scale = fam.row_scale;
+    fam_refused("a deferred mix", FAM_ALL, BNFLOSS_E_OPTION, -1);
+    s[0].also = 1;
+    s[1].flags = BNFLOSS_DEFER_SCALE;
+    fam_refused("a deferred second", FAM_ALL, BNFLOSS_E_OPTION, -1);
+    edge("E200");
+    s[0].also = 3;
+    s[3].kind = 36;
+    fam_refused("an unknown fourth", FAM_ALL, BNFLOSS_E_ENUM, -1);
+    s[0].also = 3;
+    s[3].weight = NAN;
+    fam_refused("a fourth of weight NaN", FAM_ALL, BNFLOSS_E_VALUE, -1);
+    s[0].also = 3;
+    s[3].reserved = 1;
+    fam_refused("a reserved fourth", FAM_ALL, BNFLOSS_E_STRUCT, -1);
+    s[0].also = 3;
+    *(kind == BNFLOSS_BNF ? &s[3].beta : &s[3].eps) = 0.5f;
+    fam_refused("a foreign number", FAM_ALL, BNFLOSS_E_OPTION, -1);
+}
+
+/* Specs that lie as far apart as a newer header makes them. */
+static void larger_specs(void)
+{
+    static union { double align; unsigned char bytes[2 * 512]; } room;
+    const uint32_t more[] = { 0, 8, 16, 64 };
+    double loss = 0;
+
+    edge("E201");
+    fam_make_sound(BNFLOSS_DPO, 0);
+    for (int k = 0; k < 4; k++) {
+        const uint32_t size = (uint32_t)sizeof(bnfloss_spec) + more[k];
+        bnfloss_spec s;
+
+        memset(&room, 0, sizeof room);
+        for (int j = 0; j < 2; j++) {
+            bnfloss_spec_init(&s, sizeof s, j ? BNFLOSS_HINGE : BNFLOSS_DPO);
+            s.struct_size = size;
+            s.also = j == 0;
+            memcpy(room.bytes + (size_t)j * size, &s, sizeof s);
+        }
+        CHECK(bnfloss_run(&fam.layout, (bnfloss_spec *)(void *)room.bytes,
+                          &fam.in, fam.logits, fam.label, NULL, &fam.out,
+                          fam.work, sizeof fam.work, 1, &fam.result)
+              == BNFLOSS_OK, "specs of %u bytes", size);
+        if (k == 0)
+            loss = fam.result.loss;
+        CHECK(fam.result.loss == loss, "specs of %u bytes: %g", size,
+              fam.result.loss);
+    }
+    for (uint32_t size = 1; size < 8; size++) {
+        fam_restore();
+        fam.spec[0].also = 1;
+        fam.spec[0].struct_size -= size;
+        fam_refused("specs that do not lie aligned", FAM_ALL, BNFLOSS_E_STRUCT, -1);
+    }
+}
+
+/* The specs after the first are read when the first loss has been written. */
+static void overlapped_specs(void)
+{
+    static fam_block before;
+
+    edge("E254");
+    for (int loss = 0; loss < 2; loss++) {
+        fam_make_sound(BNFLOSS_SFT, 0);
+        fam_also(1, BNFLOSS_SFT, 2);
+        fam.out.seq_loss = (double *)(void *)&fam.spec[1].weight
+                           - (FAM_S - 1);
+        fam.out.seq_logp = NULL;
+        memcpy(&before, &fam, sizeof fam);
+        CHECK((loss ? fam_logps() : fam_run(fam.grad, 1))
+              == BNFLOSS_E_OVERLAP, "seq_loss on the second spec");
+        before.result.where = fam.result.where;
+        CHECK(memcmp(&before, &fam, sizeof fam) == 0, "it was written");
+    }
+}
+
+/* Smoothing is for calls of SFT alone; a row that needs two factors cannot
+ * defer one. */
+static void options_of_mixes(void)
+{
+    static const struct {
+        uint32_t first, second;
+        float smoothing;
+        bnfloss_status want;
+    } mixes[] = {
+        { BNFLOSS_SFT, BNFLOSS_SFT, 0.5f, BNFLOSS_OK },
+        { BNFLOSS_DPO, BNFLOSS_SFT, 0, BNFLOSS_OK },
+        { BNFLOSS_DPO, BNFLOSS_SFT, 0.5f, BNFLOSS_E_OPTION },
+        { BNFLOSS_SFT, BNFLOSS_DPO, 0.5f, BNFLOSS_E_OPTION }
+    };
+    bnfloss_spec s;
+    uint64_t bytes;
+
+    edge("E92");
+    for (int n = 0; n < 4; n++) {
+        make_two(mixes[n].first, mixes[n].second);
+        fam.layout.label_smoothing = mixes[n].smoothing;
+        CHECK(fam_run(NULL, 1) == mixes[n].want, "%s + %s, smoothing %g",
+              name_of(0), name_of(1), (double)mixes[n].smoothing);
+    }
+    edge("E192");
+    for (int n = 0; n < 3; n++) {
+        bnfloss_spec_init(&s, sizeof s, n ? BNFLOSS_DPO : BNFLOSS_BMC);
+        s.flags = BNFLOSS_DEFER_SCALE;
+        s.sft_weight = n ? 1 : 0;
+        CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_OK,
+              "deferred, %d", n);
+        s.sft_weight = 1;
+        s.ld_alpha = n ? 0.5f : 0;
+        CHECK(bnfloss_workspace(NULL, &s, 4, 2, &bytes) == BNFLOSS_E_OPTION,
+              "deferred, with two factors, %d", n);
+    }
+}
+
+/* ---- What a mix gives ---------------------------------------------------- */
+
+/* Of no rows too every loss says what it is. */
+static void empty_mix(void)
+{
+    edge("E255");
+    for (int loss = 0; loss < 2; loss++) {
+        double each[3] = { -1, -1, -1 };
+        bnfloss_outputs out = { .struct_size = sizeof out,
+                                .spec_loss = each };
+        bnfloss_status status;
+
+        fam_make_sound(BNFLOSS_SFT, 0);
+        fam_also(1, BNFLOSS_SFT, 2);
+        fam_also(2, BNFLOSS_SFT, 3);
+        fam.layout.rows = 0;
+        status = loss ? bnfloss_loss(fam.spec, NULL, 0, NULL, NULL, NULL,
+                                     NULL, &out, NULL, 0, &fam.result)
+                      : bnfloss_run(&fam.layout, fam.spec, NULL, NULL, NULL,
+                                    NULL, &out, NULL, 0, 1, &fam.result);
+        CHECK(status == BNFLOSS_OK && each[0] == 0 && each[1] == 0
+              && each[2] == 0, "no rows: %g %g %g", each[0], each[1],
+              each[2]);
+    }
+}
+
+static void pair_weights_beside_aot(void)
+{
+    edge("E231");
+    fam_make(BNFLOSS_AOT, 7, 0);
+    fam_run_and_take(&first, "AOT");
+    fam_make(BNFLOSS_DPO, 7, 0);
+    fam_also(1, BNFLOSS_AOT, 1);
+    fam.spec[0].weight = 0;
+    fam.in.pair_weight = fam.pair_weight;
+    fam_run_and_take(&both, "AOT beside pair weights");
+    CHECK(both.result.loss == first.result.loss
+          && memcmp(both.dlogp, first.dlogp, sizeof first.dlogp) == 0,
+          "AOT reads no pair_weight: %g, not %g", both.result.loss,
+          first.result.loss);
+}
+
+/* A row is NaN if any loss reads it, and z-loss is there if any has rows. */
+static void rows_of_one_loss(void)
+{
+    make_two(BNFLOSS_SFT, BNFLOSS_DPO);
+    fam.spec[0].flags = BNFLOSS_CHOSEN_ONLY;
+    fam_set_logit(fam.start[3], 0, NAN);        /* of a rejected response */
+    CHECK(fam_run(NULL, 1) == BNFLOSS_OK && fam.result.nan_rows == 1,
+          "%d NaN rows", (int)fam.result.nan_rows);
+    make_two(BNFLOSS_SFT, BNFLOSS_SFT);
+    fam.spec[0].flags = BNFLOSS_CHOSEN_ONLY;
+    memset(fam.side, -1, sizeof fam.side);      /* none for the first */
+    fam.layout.z_loss = 0.5f;
+    CHECK(fam_run(NULL, 1) == BNFLOSS_OK && fam.result.z_loss > 0,
+          "z-loss %g", fam.result.z_loss);
+}
+
+/* CHOSEN_ONLY leaves the other rows out of what it measures, beside another
+ * loss too: their outputs are those of an ignored row. */
+static void chosen_only_first(void)
+{
+    make_two(BNFLOSS_SFT, BNFLOSS_SFT);
+    fam.spec[0].flags = BNFLOSS_CHOSEN_ONLY;
+    fam.layout.flags = BNFLOSS_SQUARES;
+    fam.out.log_square = fam.log_square;
+    CHECK(fam_run(NULL, 1) == BNFLOSS_OK, "SFT of the chosen, and of all");
+    for (int64_t i = 0; i < FAM_N; i++)
+        if (fam_seq(i) % 2)
+            CHECK(fam.logp[i] == 0 && fam.rest[i] == 0 && fam.entropy[i] == 0
+                  && fam.log_square[i] == 0 && fam.argmax[i] == -1,
+                  "row %d: logp %g, argmax %d", (int)i, (double)fam.logp[i],
+                  (int)fam.argmax[i]);
+}
+
 int main(void)
 {
     FOR_EACH_ISA(isa)
         every_two();
     needs_of_later_losses();
     counted_once();
+    for (uint32_t kind = 1; kind <= BN_KINDS; kind++) {
+        fam_make_sound(kind, 0);
+        several(kind);
+    }
+    larger_specs();
+    overlapped_specs();
+    options_of_mixes();
+    empty_mix();
+    pair_weights_beside_aot();
+    rows_of_one_loss();
+    chosen_only_first();
+    edges_end("test_mixes");
     return test_end();
 }
