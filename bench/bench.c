@@ -103,7 +103,9 @@ static int group_of(const options *o, const dtype *type, bench_case c,
 
 static void select_isa(const bench_case *c)
 {
-    if (bnfloss_isa_select(isa_names[c->isa]) != BNFLOSS_OK)
+    const char *name = c->isa > 0 ? bnfloss_isa_name(c->isa - 1) : "auto";
+
+    if (bnfloss_isa_select(name) != BNFLOSS_OK)
         abort();                    /* options.c has tried it */
 }
 

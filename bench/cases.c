@@ -15,8 +15,6 @@ const char *const cache_names[] = { "cold", "hot", NULL };
 const char *const pool_names[] = { "openmp", "pthreads", NULL };
 const char *const scratch_names[] = { "on", "off", NULL };
 const char *const page_names[] = { "small", "huge", NULL };
-const char *const isa_names[] = { "auto", "scalar", "avx2", "avx512",
-                                  "avx512bf16", "neon", NULL };
 
 int is_textbook(const bench_case *c)
 {

@@ -15,7 +15,7 @@ enum { SCRATCH, NO_SCRATCH };       /* work beyond what a run needs, or not */
 /* Names in the order of the constants, NULL at the end. */
 extern const char *const loss_names[], *const stage_names[];
 extern const char *const place_names[], *const cache_names[];
-extern const char *const pool_names[], *const isa_names[];
+extern const char *const pool_names[];
 extern const char *const scratch_names[], *const page_names[];
 
 typedef struct bench_case {

@@ -142,21 +142,25 @@ static int64_t type_index(const char *text)
     return choice("--dtype", text, names);
 }
 
+/* The number of an instruction set: 0 for auto, else 1 more than the library's
+ * own. */
 static int64_t isa(const char *text)
 {
-    const int64_t k = choice("--isa", text, isa_names);
-    char here[64] = "";
+    const char *names[16] = { "auto" };
+    char here[64] = "auto";
+    int64_t k;
 
-    if (bnfloss_isa_select(text) == BNFLOSS_OK)
-        return k;
-    for (int i = 1; isa_names[i]; i++)
-        if (bnfloss_isa_select(isa_names[i]) == BNFLOSS_OK) {
+    for (int i = 0; i < 14 && bnfloss_isa_name(i); i++) {
+        names[i + 1] = bnfloss_isa_name(i);
+        if (bnfloss_isa_select(names[i + 1]) == BNFLOSS_OK) {
             strcat(here, " ");
-            strcat(here, isa_names[i]);
+            strcat(here, names[i + 1]);
         }
-    refuse("--isa %s: this build or CPU lacks it; here are auto%s", text,
-           here);
-    return 0;
+    }
+    k = choice("--isa", text, names);
+    if (bnfloss_isa_select(text) != BNFLOSS_OK)
+        refuse("--isa %s: this CPU lacks it; here are %s", text, here);
+    return k;
 }
 
 static int64_t pages(const char *text)

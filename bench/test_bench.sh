@@ -116,9 +116,7 @@ try "place" answer "takes in or out" --place beside
 try "cache" answer "takes cold or hot" --cache warm
 try "pool" answer "takes openmp or pthreads" --pool tbb
 try "pages" answer "takes small or huge, not 'big'" --pages big
-try "isa" answer "takes auto, scalar, avx2, avx512, avx512bf16 or neon" --isa sse2
-try "isa that is not here" answer "lacks it; here are auto scalar" \
-    --isa "$(uname -m | grep -q x86 && echo neon || echo avx2)"
+try "isa" answer "takes auto, scalar" --isa sse2
 try "threads" answer "from 1 to 256, not '0'" --threads 1,0
 try "rows" answer "even numbers" --rows 3
 try "rounds" answer "from 1 to 99, not '100'" --rounds 100

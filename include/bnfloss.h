@@ -458,7 +458,8 @@ typedef struct bnfloss_inputs {
                                  legal, exactly 0 skips the row unread */
     const float *seq_weight;  /* (S) losses of tokens or sequences: factor of
                                  each sequence; finite. At 0 a sequence
-                                 counts, but gives 0 */
+                                 counts, but gives 0, and BCO's shift leaves
+                                 it out */
     const float *pair_weight; /* (P) pair losses but AOT: factor of each pair's
                                  loss, sft_weight's term apart; finite. At 0
                                  a pair counts, but gives 0 */
@@ -581,7 +582,8 @@ typedef struct bnfloss_result {
     double bnf_full_share;    /* BNF: share of valid tokens with g = 1 */
     double kl;                /* KTO: as it was used */
     double shift;             /* BCO: the running mean after this call, and */
-    double shift_count;       /*   how many sequences are in it */
+    double shift_count;       /*   how many sequences are in it: those with a
+                                   valid token and a seq_weight other than 0 */
 } bnfloss_result;
 
 /* ---- The three stages --------------------------------------------------- */
@@ -740,6 +742,11 @@ BNFLOSS_API const char *bnfloss_version(void);
 /* The instruction set in use: "scalar", "avx2", "avx512", "avx512bf16" or
  * "neon". */
 BNFLOSS_API const char *bnfloss_isa(void);
+
+/* Names the instruction sets of this build: 0 is "scalar", then from the slowest
+ * to the fastest; NULL beyond the last. bnfloss_isa_select() says which of them
+ * this CPU has. */
+BNFLOSS_API const char *bnfloss_isa_name(int32_t n);
 
 /* Forces an instruction set by that name for the whole process, at once;
  * "auto" picks the best again. E_ISA if this build or CPU lacks it. The

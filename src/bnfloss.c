@@ -15,18 +15,7 @@
 #include "fenv.c"           /* the caller's floating-point environment */
 
 /* Losses: log-probabilities in, loss and dlogp out. */
-#include "losses/real.h"    /* the number type and its few functions */
-#include "losses/softmax.h" /* what a loss needs of one token's softmax */
-#include "losses/sft.h"
-#include "losses/bnf.h"
-#include "losses/response.h"    /* a whole response, a loss's parameters */
-#include "losses/margin.h"  /* the margin u of a pair */
-#include "losses/logistic.h"    /* losses of a margin: logistic, */
-#include "losses/adadpo.h"  /* with a scale for each pair, */
-#include "losses/piecewise.h"   /* squares and hinges */
-#include "losses/pair_loss.h"   /* losses of a pair without a margin */
-#include "losses/sequence_loss.h"   /* losses of one response */
-#include "losses/table.h"   /* all of them, a line each */
+#include "losses/formulas.h"    /* the losses, and the table of them */
 #include "losses/state.h"   /* reads the state of a row */
 #include "losses/batch.c"   /* tokens, sequences, normalisation */
 #include "losses/pairs.c"   /* pairs, sorted batches, single responses */

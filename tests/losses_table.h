@@ -20,18 +20,7 @@
 #ifndef BN_REAL
 #include "../src/math.c"
 #endif
-#include "../src/losses/real.h"
-#include "../src/losses/softmax.h"
-#include "../src/losses/sft.h"
-#include "../src/losses/bnf.h"
-#include "../src/losses/response.h"
-#include "../src/losses/margin.h"
-#include "../src/losses/logistic.h"
-#include "../src/losses/adadpo.h"
-#include "../src/losses/piecewise.h"
-#include "../src/losses/pair_loss.h"
-#include "../src/losses/sequence_loss.h"
-#include "../src/losses/table.h"
+#include "../src/losses/formulas.h"
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif

@@ -121,37 +121,30 @@ static inline double rng_normal(rng *r)
 
 /* ---- Instruction sets --------------------------------------------------- */
 
-/* Selects the next ISA after `now` (NULL: the first) that this build and CPU
- * have, and names it; NULL, and back to "auto", after the last. One that this
- * architecture has but this machine or build lacks counts as skipped, once. */
+/* Selects the next instruction set of this build after `now` (NULL: the first)
+ * that this CPU has, and names it; NULL, and back to "auto", after the last.
+ * One that this CPU lacks counts as skipped, once. */
 static inline const char *test_isa(const char *now)
 {
-    static const char *const all[] = {
-        "scalar",
-#if defined(__x86_64__) || defined(_M_X64)
-        "avx2", "avx512", "avx512bf16",
-#elif defined(__aarch64__)
-        "neon",
-#endif
-    };
-    static int seen[sizeof all / sizeof *all];
+    static int seen[16];
+    const char *name;
     int found = now == NULL;
 
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    for (int i = 0; (name = bnfloss_isa_name(i)) != NULL; i++) {
         if (!found) {
-            found = strcmp(all[i], now) == 0;
+            found = strcmp(name, now) == 0;
             continue;
         }
-        if (bnfloss_isa_select(all[i]) != BNFLOSS_OK) {
+        if (bnfloss_isa_select(name) != BNFLOSS_OK) {
             if (!seen[i]++)
-                test_skip(all[i]);
+                test_skip(name);
             continue;
         }
         if (!seen[i]++) {
             strcat(test_isas, " ");
-            strcat(test_isas, all[i]);
+            strcat(test_isas, name);
         }
-        return all[i];
+        return name;
     }
     bnfloss_isa_select("auto");
     return NULL;

@@ -128,7 +128,7 @@ static void batch_rows(batch *b, rng *r)
         b->mask[i] = (uint8_t)rng_below(r, 3);
     }
     for (int s = 0; s < b->S; s++) {
-        b->seq_weight[s] = (float)rng_normal(r);
+        b->seq_weight[s] = rng_below(r, 6) ? (float)rng_normal(r) : 0;
         b->distance[s] = (float)rng_normal(r);
     }
     for (int k = 0; k < b->P; k++) {
@@ -372,15 +372,20 @@ static void model_call(model *m, const quad *l)
 {
     const bnfloss_inputs *in = &m->b->in;
     quad sum = (quad)in->shift_mean * (quad)in->shift_count;
+    double count = in->shift_count;
 
     m->k.kl = in->kl;
     if (in->mismatched)
         m->k.kl = q_max(0, ((quad)in->mismatched[0] + in->mismatched[1]
                             + in->mismatched[2])
                                / 3);
-    for (int s = 0; s < m->b->S; s++)
+    for (int s = 0; s < m->b->S; s++) {
+        if (m->n[s] == 0 || (in->seq_weight && in->seq_weight[s] == 0))
+            continue;
         sum += m->k.beta * response_of(m, s, l).ratio;
-    m->k.baseline = sum / ((quad)in->shift_count + m->sequences);
+        count++;
+    }
+    m->k.baseline = count > 0 ? sum / (quad)count : 0;
 }
 
 static void model_tokens(model *m)

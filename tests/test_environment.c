@@ -547,11 +547,14 @@ static void *caller(void *arg)
 
 static void *switcher(void *arg)
 {
-    static const char *const names[] = { "scalar", "avx2", "avx512", "neon",
-                                         "avx512bf16", "auto" };
+    int n = 0;
 
-    for (int n = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); n++)
-        bnfloss_isa_select(names[n % 6]);
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        const char *name = bnfloss_isa_name(n);
+
+        bnfloss_isa_select(name ? name : "auto");
+        n = name ? n + 1 : 0;
+    }
     bnfloss_isa_select("auto");
     return arg;
 }

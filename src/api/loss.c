@@ -440,8 +440,11 @@ static void bn_run(bn_run_call *call, bn_job *job, int32_t threads,
     double loss;
 
     job->losses_follow = call->loss.spec.also > 0;
-    if (!job->losses_follow)    /* CHOSEN_ONLY is not for the other losses */
+    if (!job->losses_follow)
         bn_batch_counts(batch);
+    else    /* other losses may read the rows that the first one leaves out */
+        job->chosen_outputs = (call->loss.spec.flags & BNFLOSS_CHOSEN_ONLY)
+                              != 0;
     bn_sweep_first(job, threads, fused);
     if (job->losses_follow) {
         call->loss.state = job->state;

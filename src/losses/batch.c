@@ -386,10 +386,11 @@ static double bn_dlogp(const bn_batch *batch, const bn_seq *seq, int64_t i)
 
     if (!(term->flags & BN_VALID))
         return 0;
-    /* a sequence of weight 0 gives 0, whatever is in it */
+    /* A sequence of weight 0 gives 0, whatever is in it. A token of factor 0
+     * gives 0, even if the slope of the loss is infinite. */
     d = seq->scale == 0 && bn_is_nan(term->slope)
             ? 0
-            : seq->scale * (w * term->slope);
+            : bn_times(w * term->slope, seq->scale);
     return seq->plain != 0 ? d + seq->plain * w : d;
 }
 

@@ -207,14 +207,24 @@ static void bn_batch_dlogp(const bn_batch *batch, float *dlogp)
 /* The factor that rows lack whose gradient did not wait for it. */
 static void bn_batch_row_scale(const bn_batch *batch, float *row_scale)
 {
+    const int coupled = bn_couples(batch->loss);
+
     for (int64_t s = 0; s < batch->S; s++) {
         const int64_t end = bn_seq_begin(batch, s + 1);
         const double scale = batch->seq[s].scale + batch->seq[s].plain;
+        const int infinite = !bn_is_finite(scale) && !bn_is_nan(scale);
 
-        for (int64_t i = bn_seq_begin(batch, s); i < end; i++)
-            row_scale[i] = !(batch->term[i].flags & BN_VALID) ? 0
-                           : !bn_couples(batch->loss)
-                               ? 1
-                               : bn_canonical_f32((float)scale);
+        for (int64_t i = bn_seq_begin(batch, s); i < end; i++) {
+            const bn_term *term = batch->term + i;
+
+            if (!(term->flags & BN_VALID))
+                row_scale[i] = 0;
+            else if (!coupled)
+                row_scale[i] = 1;
+            else if (infinite && term->slope == 0)
+                row_scale[i] = 0;       /* its gradient is 0, and stays so */
+            else
+                row_scale[i] = bn_canonical_f32((float)scale);
+        }
     }
 }

@@ -270,16 +270,20 @@ static double bn_kl_of(const bnfloss_inputs *in)
     return kl < 0 ? 0 : kl;
 }
 
-/* BCO's shift: the running mean, this call's rewards included. */
+/* BCO's shift: the running mean of rewards, with those of this call. Sequences
+ * of weight 0 are left out. */
 static void bn_batch_baseline(bn_batch *batch, bnfloss_result *result)
 {
-    const double count = batch->in->shift_count + (double)batch->sequences;
+    double count = batch->in->shift_count;
     bn_total sum = { 0, 0 };
 
     bn_add(&sum, batch->in->shift_mean * batch->in->shift_count);
-    for (int64_t s = 0; s < batch->S; s++)
-        if (batch->seq[s].n > 0)
-            bn_add(&sum, batch->numbers.beta * batch->seq[s].ratio);
+    for (int64_t s = 0; s < batch->S; s++) {
+        if (batch->seq[s].n == 0 || batch->seq[s].norm == 0)
+            continue;
+        bn_add(&sum, batch->numbers.beta * batch->seq[s].ratio);
+        count++;
+    }
     batch->numbers.baseline = count > 0
                                   ? bn_canonical(bn_total_of(&sum) / count)
                                   : 0;

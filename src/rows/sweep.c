@@ -14,6 +14,7 @@ typedef struct bn_job {
     const float *dlogp;         /* (N), or NULL: from the batch */
     const double *mixed_dlogp;  /* (N) of several losses, or NULL */
     int losses_follow;          /* the losses come after the sweep */
+    int chosen_outputs;         /* to `out`, rejected rows are ignored ones */
     const bnfloss_outputs *out;
 } bn_job;
 
@@ -43,7 +44,15 @@ static int64_t bn_job_label(const bn_job *job, int64_t i)
 static void bn_job_forwarded(const bn_job *job, int64_t i,
                              const bnfloss_row *row)
 {
-    bn_row_out(row, i, job->out);
+    bnfloss_row ignored;
+
+    if (job->chosen_outputs
+        && bn_side(job->batch, bn_seq_of(job->batch, i)) < 0) {
+        bn_row_init(&ignored, job->sweep.layout, -1);
+        bn_row_out(&ignored, i, job->out);
+    } else {
+        bn_row_out(row, i, job->out);
+    }
     if (job->batch && !job->losses_follow)
         bn_batch_row(job->batch, i, row);
 }

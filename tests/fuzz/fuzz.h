@@ -206,15 +206,13 @@ static inline void hash_region(const region *r)
  * which an emulator may pretend to have. */
 static inline int fuzz_isas(const char *name[4])
 {
-    static const char *const all[] = { "scalar", "avx2", "neon", "avx512",
-                                       "avx512bf16" };
-    const char *max = getenv("FUZZ_ISA");
+    const char *max = getenv("FUZZ_ISA"), *isa;
     int n = 0;
 
-    for (int i = 0; i < 5; i++) {
-        if (bnfloss_isa_select(all[i]) == BNFLOSS_OK)
-            name[n++] = all[i];
-        if (max && strcmp(max, all[i]) == 0)
+    for (int i = 0; (isa = bnfloss_isa_name(i)) != NULL; i++) {
+        if (bnfloss_isa_select(isa) == BNFLOSS_OK)
+            name[n++] = isa;
+        if (max && strcmp(max, isa) == 0)
             break;
     }
     return n;

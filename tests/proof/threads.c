@@ -341,11 +341,14 @@ static int stop;
 /* Another instruction set, under calls that are on their way. */
 static void *switcher(void *arg)
 {
-    static const char *const name[] = { "scalar", "avx2", "neon", "avx512",
-                                        "avx512bf16" };
+    int n = 0;
 
-    for (unsigned n = 0; !__sync_fetch_and_add(&stop, 0); n++)
-        bnfloss_isa_select(name[n % 5]);
+    while (!__sync_fetch_and_add(&stop, 0)) {
+        const char *name = bnfloss_isa_name(n);
+
+        bnfloss_isa_select(name ? name : "auto");
+        n = name ? n + 1 : 0;
+    }
     bnfloss_isa_select("auto");
     return arg;
 }
