@@ -173,7 +173,8 @@ static void value_infinite(uint32_t kind)
               && (has_trait(kind, BN_REFERENCE))), "%s: %s, loss %g", name,
               n & 2 ? "p_ref = 0" : "-inf", is.result.loss);
         CHECK(is.result.nan_rows == 0 && is.result.nan_pairs == 0
-              && is.result.zero_refs == ((n & 2) && has_trait(kind, BN_REFERENCE)),
+              && is.result.zero_refs
+                 == ((n & 2) && has_trait(kind, BN_REFERENCE)),
               "%s: what is counted", name);
         for (int64_t k = 0; k < FAM_N && !bco; k++) {
             CHECK(is.dlogp[k] == is.dlogp[k], "%s: %s, %s: dlogp of row %d "
@@ -482,6 +483,78 @@ static void value_nan_pairs(uint32_t kind, uint32_t flags, int a, int b)
               "%g", bnfloss_kind_name(kind), k, (double)d[2 * k]);
 }
 
+/* A token of factor 0 has no gradient, where the slope of its pair's loss is
+ * infinite as well: LD-DPO of alpha 0 leaves out all but the first tokens of
+ * the longer response. */
+static void value_zero_factor(void)
+{
+    static const uint32_t kinds[] = { BNFLOSS_IPO_SUM, BNFLOSS_IPO,
+                                      BNFLOSS_IREPO, BNFLOSS_SPPO_HARD };
+    static const int64_t start[] = { 0, 2, 3 };
+    static const float logp[] = { -1, -1, -1 }, soft = 0.5f;
+    static const float ref[] = { -HUGE_VALF, -1, -1 };
+
+    edge("E223");
+    for (int k = 0; k < 4; k++) {
+        bnfloss_spec s = spec_of(kinds[k]);
+        bnfloss_inputs in;
+        float d[3];
+
+        EMPTY(in);
+        EMPTY(fam.result);
+        in.pairing = BNFLOSS_PAIRS_ADJACENT;
+        in.sequences = 2;
+        in.seq_start = start;
+        in.ref_logp = ref;
+        in.soft_label = kinds[k] == BNFLOSS_IREPO ? &soft : NULL;
+        s.ld_alpha = 0;
+        CHECK(bnfloss_loss(&s, &in, 3, NULL, logp, NULL, d, NULL, fam.work,
+                           sizeof fam.work, &fam.result) == BNFLOSS_OK
+              && d[0] == HUGE_VALF && d[1] == 0 && !isnan(d[2]),
+              "%s: dlogp %g %g %g", bnfloss_kind_name(kinds[k]), (double)d[0],
+              (double)d[1], (double)d[2]);
+        CHECK(k > 0 || d[2] == -HUGE_VALF, "IPO of sums: dlogp %g",
+              (double)d[2]);
+    }
+}
+
+/* The alpha divergence of order k maps a log-ratio x to (e^((k-1) x) - 1) /
+ * (k-1), and to x within 1e-6 of 1. The rewards stay beta x. */
+static void value_alpha_divergence(void)
+{
+    static const float orders[] = { -1, 0, 0.5f, 0.999998f, 0.9999995f, 1,
+                                    1.0000005f, 1.000002f, 2, 3 };
+    static const float logp[] = { -1, -2 }, ref[] = { -2.5f, -1.25f };
+    bnfloss_spec s = spec_of(BNFLOSS_DPO);
+    float d[2];
+
+    s.beta = 0.5f;
+    s.f_divergence = BNFLOSS_ALPHA_DIVERGENCE;
+    for (int i = 0; i < 10; i++) {
+        const double c = (double)orders[i] - 1, x[] = { 1.5, -0.75 };
+        double h[2], slope[2], u;
+
+        for (int k = 0; k < 2; k++) {
+            h[k] = fabs(c) < 1e-6 ? x[k] : expm1(c * x[k]) / c;
+            slope[k] = fabs(c) < 1e-6 ? 1 : exp(c * x[k]);
+        }
+        u = 0.5 * (h[0] - h[1]);
+        s.f_alpha = orders[i];
+        CHECK(relative(of_tokens(&s, 2, logp, ref, d), log1p(exp(-u)))
+              <= 1e-14, "order %.9g: loss %.17g, not %.17g",
+              (double)orders[i], fam.result.loss, log1p(exp(-u)));
+        CHECK(relative((double)d[0], -0.5 * slope[0] / (1 + exp(u))) <= U
+              && relative((double)d[1], 0.5 * slope[1] / (1 + exp(u))) <= U,
+              "order %.9g: dlogp %.9g %.9g", (double)orders[i], (double)d[0],
+              (double)d[1]);
+        CHECK(fam.result.rewards_chosen == 0.75
+              && fam.result.rewards_rejected == -0.375
+              && fam.result.rewards_accuracies == 1, "order %.9g: rewards %g "
+              "and %g", (double)orders[i], fam.result.rewards_chosen,
+              fam.result.rewards_rejected);
+    }
+}
+
 /* BNF of a token that is certain, from log-probabilities: the others have no
  * probability, whatever their mean log-probability is. */
 static void value_bnf_certain(float eps, float rest)
@@ -632,6 +705,8 @@ int main(void)
     value_no_penalty(-1, 50);
     value_no_penalty(-HUGE_VALF, 0);
     value_no_rows();
+    value_zero_factor();
+    value_alpha_divergence();
     for (int n = 0; n < 4; n++)
         value_bnf_certain(n % 2 ? 0.25f : 0, n / 2 ? -HUGE_VALF : -3);
     for (int n = 0; n < 4 * 4; n++) {

@@ -1,10 +1,9 @@
 /* Weights of 0: of a row, a sequence, a pair and a loss. What is behind one
  * may be anything, and changes nothing but what is counted.
  *
- * SPDX-License-Identifier: MIT
- *
- * E216, E217 and E257 of EDGES.md. */
+ * SPDX-License-Identifier: MIT */
 #include "fixture.h"
+#include "edges.h"
 
 static fam_outcome was, is;
 
@@ -114,6 +113,21 @@ static int64_t rows_of(int64_t from, int64_t to)
     return n;
 }
 
+/* A sequence or pair of weight 0 is in every divisor, and the rows of the
+ * others are as if it had a weight. BCO's running mean is apart: what it leaves
+ * out moves the others. */
+static void counts(uint32_t kind, int64_t from, int64_t to)
+{
+    CHECK(is.result.divisor == was.result.divisor
+          && is.result.pairs == was.result.pairs
+          && is.result.sequences == was.result.sequences, "%s: divisor %g, not "
+          "%g", name(), is.result.divisor, was.result.divisor);
+    for (int64_t i = 0; i < FAM_N && !has_trait(kind, BN_BASELINE); i++)
+        CHECK((i >= fam.start[from] && i < fam.start[to])
+              || same_row(&is, &was, i), "%s: row %d beside a weight of 0",
+              name(), (int)i);
+}
+
 /* Both entry points: by logits, and by log-probabilities. */
 static void take_call(fam_outcome *o, int by_logp)
 {
@@ -122,11 +136,16 @@ static void take_call(fam_outcome *o, int by_logp)
     fam_take(o);
 }
 
-/* BCO's running mean is apart: it is about all sequences of the call. */
 static void seq_weight_0(uint32_t kind)
 {
-    if (is_paired(kind) || has_trait(kind, BN_BASELINE))
+    if (is_paired(kind))
         return;
+    edge("E216");
+    fam_make(kind, 22, 1);
+    take_call(&was, 0);
+    fam.seq_weight[2] = fam.seq_weight[3] = 0;
+    take_call(&is, 0);
+    counts(kind, 2, 4);
     for (int n = 0; n < 2 * 3; n++) {
         const int by_logp = n % 2, how = n / 2;
         int nan;
@@ -148,6 +167,13 @@ static void pair_weight_0(uint32_t kind)
 {
     if (shape_of(kind) != BN_BY_PAIR)
         return;
+    edge("E217");
+    fam_make(kind, 23, 1);
+    fam.spec[0].sft_weight = 0;
+    take_call(&was, 0);
+    fam.pair_weight[1] = 0;
+    take_call(&is, 0);
+    counts(kind, 2, 4);
     for (int n = 0; n < 2 * 3; n++) {
         const int by_logp = n % 2, how = n / 2;
         int nan;
@@ -205,6 +231,33 @@ static void likelihood_of_weight_0(uint32_t kind)
         CHECK(fabs(is.seq_loss[1] - nll) <= 8 * U * nll, "%s: loss %.9g, its "
               "likelihood is %.9g", name(), is.seq_loss[1], nll);
     }
+}
+
+/* BCO's running mean is that of the sequences that have a weight. */
+static void baseline_of_weight_0(void)
+{
+    double sum = 0.25 * 6, count = 6;
+
+    fam_make(BNFLOSS_BCO, 28, 1);
+    fam.spec[0].beta = 0.5f;
+    fam.seq_weight[1] = fam.seq_weight[6] = 0;
+    fam_run_and_take(&is, "two sequences of weight 0");
+    for (int s = 0; s < FAM_S; s++) {
+        if (fam.seq_weight[s] != 0) {
+            sum += 0.5 * is.seq_ratio[s];
+            count++;
+        }
+    }
+    CHECK(is.result.shift_count == count
+          && fabs(is.result.shift - sum / count) <= 1e-14, "BCO: shift %.17g "
+          "of %g, not %.17g of %g", is.result.shift, is.result.shift_count,
+          sum / count, count);
+    spoil_sequence(1, 0);
+    spoil_sequence(6, 2);
+    fam_run_and_take(&was, "what they hold");
+    CHECK(was.result.shift == is.result.shift
+          && was.result.loss == is.result.loss, "BCO: shift %g, loss %g",
+          was.result.shift, was.result.loss);
 }
 
 /* ---- Norms --------------------------------------------------------------- */
@@ -269,6 +322,24 @@ static void batch_norm_of_counted_pairs(uint32_t kind)
 
 /* ---- Losses -------------------------------------------------------------- */
 
+/* A loss that is switched off is off, whatever its rows hold. */
+static void spec_weight_0_alone(uint32_t kind)
+{
+    edge("E257");
+    for (int how = -1; how < 3; how++) {
+        fam_make(kind, 27, 1);
+        fam.spec[0].weight = 0;
+        if (how >= 0)
+            spoil_sequence(2, how);
+        fam_run_and_take(&is, "a loss of weight 0");
+        CHECK(is.result.loss == 0, "%s: loss %g", name(), is.result.loss);
+        for (int64_t i = 0; i < FAM_N; i++)
+            CHECK(zero_row(&is, i), "%s: row %d of weight 0", name(), (int)i);
+        for (int s = 0; s < FAM_S && has_trait(kind, BN_DISTANCE); s++)
+            CHECK(is.distance[s] == 0, "%s: distance %d", name(), s);
+    }
+}
+
 /* A loss of weight 0, first or last, beside another: that one alone, by the
  * bit, though the other's pairs are infinitely wrong. */
 static void spec_weight_0(uint32_t kind)
@@ -284,8 +355,8 @@ static void spec_weight_0(uint32_t kind)
         fam_set_logit(fam.start[5], 3, NAN);
         memcpy(&fam.spec[2], &fam.spec[0], sizeof *fam.spec);
         fam_run_and_take(&was, "SFT of the chosen");
-        fam_also(last, kind, 0);
-        fam_also(!last, sft, 1);
+        fam_also((uint32_t)last, kind, 0);
+        fam_also(last ? 0 : 1, sft, 1);
         fam.spec[!last].flags = BNFLOSS_CHOSEN_ONLY;
         fam.spec[0].also = 1;
         fam.in.pairing = BNFLOSS_PAIRS_ADJACENT;
@@ -309,10 +380,13 @@ int main(void)
             pair_weight_0(kind);
             likelihood_of_weight_0(kind);
             batch_norm_of_counted_pairs(kind);
+            spec_weight_0_alone(kind);
             spec_weight_0(kind);
         }
+        baseline_of_weight_0();
         shortest_of_weight_0(BNFLOSS_SFT);
         shortest_of_weight_0(BNFLOSS_BNF);
     }
+    edges_end("test_weights");
     return test_end();
 }
