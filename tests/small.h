@@ -13,7 +13,7 @@ enum { N = 12, V = 9, WORK = 1 << 14 };
 
 static float logits[N * V];
 static int32_t labels[N];
-static bnfloss_row state[N], ref_state[N];
+static bnfloss_row state[N];
 static double work[WORK / 8];
 
 static inline bnfloss_layout layout_of(int64_t rows, int64_t vocab,

@@ -1046,7 +1046,7 @@ static void errors_elsewhere(void)
     }
 }
 
-/* ---- The deferred scale ------------------------------------------------- */
+/* ---- The deferred scale -------------------------------------------------- */
 
 static void deferred(uint32_t kind)
 {
@@ -1076,7 +1076,7 @@ static void deferred(uint32_t kind)
     fam_refused("two scales a row", FAM_RUN, BNFLOSS_E_OPTION, -1);
 }
 
-/* ---- Inputs ------------------------------------------------------------- */
+/* ---- Inputs -------------------------------------------------------------- */
 
 typedef struct input {
     const char *name;
@@ -1327,6 +1327,37 @@ static void sides(uint32_t kind)
     fam_taken("a NaN that is not read", FAM_ALL);
 }
 
+/* ---- States without a sum ------------------------------------------------ */
+
+static void row_sums(void)
+{
+    edge("E234");
+    fam_make_sound(BNFLOSS_SFT, 0);
+    for (int k = 0; k < 3; k++) {
+        static fam_block before;
+        const int64_t at = k == 2 ? 0 : 8;
+
+        for (int i = 0; i < FAM_N; i++)
+            fam.other[i].flags &= ~(uint32_t)BNFLOSS_ROW_LABEL;
+        fam.other[at].flags ^= k == 0 ? BNFLOSS_ROW_MEAN
+                               : k == 1 ? BNFLOSS_ROW_SQUARES
+                                        : BNFLOSS_ROW_ENTROPY;
+        memcpy(&before, &fam, sizeof fam);
+        CHECK(bnfloss_row_merge(FAM_N, fam.state, fam.other, &fam.result)
+              == BNFLOSS_E_STATE && fam.result.where == at, "sums differ");
+        before.result.where = at;
+        CHECK(memcmp(&before, &fam, sizeof fam) == 0, "merged none the less");
+        fam_restore();
+    }
+    edge("E235");
+    fam.state[8].flags &= ~(uint32_t)BNFLOSS_ROW_SQUARES;
+    fam.out.log_square = fam.log_square;
+    fam.log_square[0] = 7;
+    CHECK(bnfloss_row_outputs(FAM_N, fam.state, &fam.out, &fam.result)
+          == BNFLOSS_E_STATE && fam.result.where == 8
+          && fam.log_square[0] == 7, "no squares");
+}
+
 /* A layout from a newer header, as large as one may be. */
 static void largest_struct(void)
 {
@@ -1394,6 +1425,7 @@ int main(void)
     results_in_buffers();
     later_rows();
     single_rows();
+    row_sums();
     largest_struct();
     ends_of_layout();
     errors_elsewhere();

@@ -195,6 +195,78 @@ static void check_values(int64_t V, const char *isa)
     }
 }
 
+/* ---- One row against the stages, by the bit ------------------------------ */
+
+/* SFT of one row with this label and weight, in place, and by stages into
+ * `staged`. */
+static void one_row(const char *isa, float *z, int n, int32_t y, float weight)
+{
+    bnfloss_result r;
+    bnfloss_layout l;
+    bnfloss_inputs in;
+    bnfloss_spec s;
+    bnfloss_row x;
+    float dlogp;
+
+    EMPTY(l);
+    EMPTY(in);
+    EMPTY(r);
+    l.rows = 1;
+    l.vocab = n;
+    in.row_weight = &weight;
+    bnfloss_spec_init(&s, sizeof s, BNFLOSS_SFT);
+    CHECK(bnfloss_forward(&l, z, &y, 0, 1, &x, NULL, NULL) == BNFLOSS_OK
+          && bnfloss_loss(&s, &in, 1, &x, NULL, NULL, &dlogp, NULL, work,
+                          sizeof work, &r) == BNFLOSS_OK
+          && bnfloss_backward(&l, z, &y, 0, 1, &x, &dlogp, staged, NULL)
+             == BNFLOSS_OK
+          && bnfloss_run(&l, &s, &in, z, &y, z, NULL, work, sizeof work, 1,
+                         &r) == BNFLOSS_OK, "%s: one row", isa);
+    CHECK(memcmp(z, staged, (size_t)n * sizeof *z) == 0, "%s: %d logits, "
+          "weight %a: %a, staged %a", isa, n, (double)weight,
+          (double)z[n - 1], (double)staged[n - 1]);
+}
+
+/* Weights next to those that make a gradient's factor a power of two, for rows
+ * of n equal logits. */
+static void round_factors(const char *isa, int n)
+{
+    float weight = (float)(n / 64.0 / 0x1.d6b62955437abp-1);   /* the table's */
+
+    weight = nextafterf(nextafterf(weight, 0), 0);
+    for (int k = 0; k < 5; k++, weight = nextafterf(weight, 2)) {
+        memset(in_place, 0, (size_t)n * sizeof *in_place);
+        one_row(isa, in_place, n, 0, weight);
+        CHECK(in_place[n - 1] > 0, "%s: %g", isa, (double)in_place[n - 1]);
+    }
+}
+
+/* Saved exponentials next to and exactly at the least that counts, 2^-123,
+ * whether a float has room for the factor or not. */
+static void min_saved(const char *isa)
+{
+    enum { WIDE = 1024 };
+    static const float weight[] = { 1e33f, 1, 1e30f };
+    float *z = in_place;
+
+    for (int k = 0; k < 3; k++) {
+        int none = 0;
+
+        z[0] = -0x1.58634ep-4f;         /* -log(0x1.16747cp+0), or nearly */
+        for (int j = 0; j < WIDE / 2; j++)
+            z[0] = nextafterf(z[0], -1);
+        for (int j = 1; j < WIDE; j++)
+            z[j] = nextafterf(z[j - 1], 0);
+        z[7] = 80;
+        z[900] = 123 * 0x1.62e43p-1f;
+        one_row(isa, z, WIDE, 7, weight[k]);
+        for (int j = 0; j < WIDE; j++)
+            none += z[j] == 0;
+        CHECK(none > 100 && none < WIDE - 100, "%s, weight %g: %d of %d are 0",
+              isa, (double)weight[k], none, WIDE);
+    }
+}
+
 int main(void)
 {
     static const int64_t widths[] = { 1, 2, 63, 64, 65, 255, 256, 257, 640,
@@ -244,6 +316,9 @@ int main(void)
             compare(isa, (shape)kind, 5000, weights[1], 0, 1);
         }
         z_loss = 0;
+        for (int n = 10; n <= 64; n++)
+            round_factors(isa, n);
+        min_saved(isa);
     }
     free(logits);
     free(separate);

@@ -7,6 +7,8 @@
  * bounds as ever at any other cut. */
 #include "fixture.h"
 
+#include <stdlib.h>
+
 enum { N = 4, C = BNFLOSS_CHUNK, MAX_V = 8 * C + 77, MAX_SLICES = 12 };
 
 /* A batch of N rows; rows 0, 1 are chosen, 2, 3 rejected. */
@@ -33,7 +35,7 @@ static const int64_t seq_start[] = { 0, 2, N };
 static float ref[N] = { -3, -1.5f, -8, -0.25f };
 static char what[160];          /* the case at hand */
 
-/* ---- Problems ----------------------------------------------------------- */
+/* ---- Problems ------------------------------------------------------------ */
 
 static void *at(void *p, uint32_t type, int64_t i)
 {
@@ -155,7 +157,7 @@ static void in_one(const problem *p, answer *a)
     by_slices(p, cut, 1, 0, a);
 }
 
-/* ---- The same bits at whole chunks -------------------------------------- */
+/* ---- The same bits at whole chunks --------------------------------------- */
 
 static void same_answer(const answer *whole, const answer *cut)
 {
@@ -213,7 +215,7 @@ static void whole_chunks(int64_t V, uint32_t kind, uint32_t type, int options,
     }
 }
 
-/* ---- The same bounds at any cut ----------------------------------------- */
+/* ---- The same bounds at any cut ------------------------------------------ */
 
 /* Row i against plain double: logp, entropy, argmax and gradient. */
 static void check_row(const problem *p, const answer *a, int64_t i)
@@ -291,7 +293,7 @@ static void any_cut(uint32_t kind, uint32_t type, int options,
     }
 }
 
-/* ---- Ties, masks and NaN ------------------------------------------------ */
+/* ---- Ties, masks and NaN ------------------------------------------------- */
 
 static const int64_t quarters[] = { 0, 100, 200, 300, 400 };
 
@@ -442,7 +444,7 @@ static void ignored_rows(const char *isa)
           && grad[3 * 400 - 1] == 0, "%s", what);
 }
 
-/* ---- Slices that do not fit together ------------------------------------ */
+/* ---- Slices that do not fit together ------------------------------------- */
 
 static void misfits(const char *isa)
 {
@@ -482,6 +484,131 @@ static void misfits(const char *isa)
           && r.where == 0 && r.loss == 1, "%s: half a row has a loss", what);
 }
 
+/* ---- One row in slices --------------------------------------------------- */
+
+/* The state of columns begin .. begin + n - 1 of a row of `total`. */
+static bnfloss_row slice_state(const float *z, int64_t begin, int64_t n,
+                               int64_t total, int32_t y, uint32_t flags)
+{
+    bnfloss_layout l;
+    bnfloss_row x;
+
+    EMPTY(l);
+    l.rows = 1;
+    l.vocab = n;
+    l.vocab_begin = begin;
+    l.vocab_total = total;
+    l.flags = flags;
+    CHECK(bnfloss_forward(&l, z + begin, &y, 0, 1, &x, NULL, NULL)
+          == BNFLOSS_OK, "%s: columns from %d on", what, (int)begin);
+    return x;
+}
+
+/* Slices of whole chunks, merged one by one: the bits of the row, or NaN. */
+static void same_state(const float *z, int64_t step, int64_t total, int32_t y,
+                       uint32_t flags)
+{
+    const bnfloss_row whole = slice_state(z, 0, total, total, y, flags);
+    bnfloss_row all = slice_state(z, 0, step, total, y, flags);
+
+    for (int64_t c = step; c < total; c += step) {
+        const int64_t n = total - c < step ? total - c : step;
+        const bnfloss_row next = slice_state(z, c, n, total, y, flags);
+
+        CHECK(bnfloss_row_merge(1, &all, &next, NULL) == BNFLOSS_OK,
+              "%s: merge", what);
+    }
+    CHECK(memcmp(&whole, &all, sizeof whole) == 0, "%s: sum %a, of slices %a; "
+          "square %a, %a; shift %a, %a", what, whole.sum, all.sum,
+          whole.square, all.square, whole.shift, all.shift);
+}
+
+/* A row of nine trees of chunks, in slices of a tree each. */
+static void many_trees(const char *isa)
+{
+    enum { TREE = 1 << 19, WIDE = 9 * TREE };
+    float *z = (float *)malloc(WIDE * sizeof *z);
+    rng r = { 13 };
+
+    if (!CHECK(z != NULL, "no memory"))
+        return;
+    snprintf(what, sizeof what, "%s, nine trees", isa);
+    for (int64_t j = 0; j < WIDE; j++)
+        z[j] = (float)(rng_below(&r, 4097) - 2048) / 512;
+    same_state(z, TREE, WIDE, 6 * TREE + 77, BNFLOSS_ENTROPY);
+    free(z);
+}
+
+/* All sums of a row with masked columns, under softcap or not; and of one that
+ * has a NaN in either slice. */
+static void all_sums(const char *isa)
+{
+    const int64_t V = 3 * C + 1000;
+
+    for (int n = 0; n < 14; n++) {
+        const int64_t nan = n >= 12 ? (n - 12) * 2 * C + 7 : -1;
+        rng r = { (uint64_t)n };
+        const int32_t y = (int32_t)(n * 7919 % V);
+
+        snprintf(what, sizeof what, "%s, all sums of row %d", isa, n);
+        for (int64_t j = 0; j < V; j++)
+            logits[j] = j == nan ? NAN : rng_below(&r, 50)
+                        ? (float)(4 * rng_normal(&r)) : -HUGE_VALF;
+        logits[y] = 2;
+        same_state(logits, 2 * C, V, y,
+                   BNFLOSS_SQUARES | BNFLOSS_MEAN | BNFLOSS_ENTROPY);
+    }
+}
+
+/* The larger leader comes last: its square takes the place of the other's. */
+static void squares_upwards(const char *isa)
+{
+    static const float z[4] = { 0, 1, 3, 5 };
+    bnfloss_row whole = slice_state(z, 0, 4, 4, 0, BNFLOSS_SQUARES);
+    bnfloss_row low = slice_state(z, 0, 2, 4, 0, BNFLOSS_SQUARES);
+    const bnfloss_row high = slice_state(z, 2, 2, 4, 0, BNFLOSS_SQUARES);
+    float one, two;
+    bnfloss_outputs o;
+
+    EMPTY(o);
+    o.log_square = &one;
+    CHECK(bnfloss_row_outputs(1, &whole, &o, NULL) == BNFLOSS_OK
+          && bnfloss_row_merge(1, &low, &high, NULL) == BNFLOSS_OK, "%s",
+          isa);
+    o.log_square = &two;
+    CHECK(bnfloss_row_outputs(1, &low, &o, NULL) == BNFLOSS_OK
+          && fabsf(one - two) <= 0x1p-22f && one < 0, "%s: %g, merged %g",
+          isa, (double)one, (double)two);
+}
+
+/* A slice that ends just before the label, or after it: nothing is written
+ * behind it. */
+static void label_in_next_group(const char *isa)
+{
+    enum { V = 9 };
+    static const float z[2 * V] = { 0.5f, -1, 2, 0, 1, -2, 1.5f, 0.25f, -0.5f,
+                                    1, 0, -1, 2, 0.5f, 0, -1.5f, 1, 0.75f };
+    const float dlogp = -1;
+    bnfloss_layout l;
+
+    EMPTY(l);
+    l.rows = 1;
+    l.vocab = V;
+    l.vocab_total = 2 * V;
+    for (int32_t y = V - 1; y <= V; y++) {
+        bnfloss_row x = slice_state(z, 0, V, 2 * V, y, 0);
+        const bnfloss_row right = slice_state(z, V, V, 2 * V, y, 0);
+
+        grad[V] = 7;
+        CHECK(bnfloss_row_merge(1, &x, &right, NULL) == BNFLOSS_OK
+              && bnfloss_backward(&l, z, &y, 0, 1, &x, &dlogp, grad, NULL)
+                 == BNFLOSS_OK, "%s", isa);
+        CHECK(grad[V] == 7, "%s: behind the slice: %g", isa, (double)grad[V]);
+        CHECK((grad[V - 1] < 0) == (y == V - 1), "%s: its last column: %g",
+              isa, (double)grad[V - 1]);
+    }
+}
+
 int main(void)
 {
     static const int64_t sizes[] = { C + 1, 2 * C, 2 * C + 5, 3 * C,
@@ -505,6 +632,10 @@ int main(void)
         nothing_left(isa);
         ignored_rows(isa);
         misfits(isa);
+        many_trees(isa);
+        all_sums(isa);
+        squares_upwards(isa);
+        label_in_next_group(isa);
     }
     return test_end();
 }
