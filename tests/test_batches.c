@@ -629,6 +629,98 @@ static void distances(const batch *b, model *m, const reply *a)
     }
 }
 
+/* Counts and metrics of the first loss. */
+static void counts(const model *m, const bnfloss_result *r)
+{
+    CHECK(r->where == -1 && r->tokens == m->tokens && r->pairs == m->pairs
+          && r->sequences == m->sequences && r->nan_rows == 0
+          && r->empty_sequences == m->b->S - m->sequences
+          && r->skipped_pairs == m->b->P - m->pairs
+          && r->clamped_logps == 0 && r->zero_refs == 0
+          && r->divisor == (double)m->divisor, "%s: counts, divisor %g",
+          m->loss->name, r->divisor);
+}
+
+static quad reward_of(const model *m, int s, const quad *l)
+{
+    const bn_response y = response_of(m, s, l);
+
+    return m->k.beta * (m->loss->traits & BN_MEAN_REWARD ? y.l / y.n
+                                                         : y.ratio);
+}
+
+/* Means over one side's sequences: its rewards, logps and mean logps. */
+static void side_means(const model *m, int side, const quad *l, quad mean[3])
+{
+    int count = 0;
+
+    mean[0] = mean[1] = mean[2] = 0;
+    for (int s = 0; s < m->b->S; s++) {
+        quad sum = 0;
+
+        if (m->n[s] == 0 || m->side[s] != side)
+            continue;
+        for (int i = (int)m->b->start[s]; i < m->b->start[s + 1]; i++)
+            if (m->valid[i])
+                sum += weight_of(m, i) * l[i];
+        count++;
+        mean[0] += reward_of(m, s, l);
+        mean[1] += sum;
+        mean[2] += sum / m->n[s];
+    }
+    for (int k = 0; k < 3; k++)
+        mean[k] /= count;
+}
+
+static void metrics(const model *m, const bnfloss_result *r)
+{
+    const char *name = m->loss->name;
+    quad l[ROWS], w[3], x[3], g = 0, sft = 0;
+    int right = 0, full = 0;
+
+    for (int i = 0; i < m->b->N; i++) {
+        l[i] = m->b->logp[i];
+        g -= m->valid[i] ? m->slope[i] : 0;
+        full += m->valid[i] && m->slope[i] == -1;
+    }
+    side_means(m, 1, l, w);
+    side_means(m, -1, l, x);
+    for (int k = 0; k < m->b->P; k++) {
+        right += m->counts[k] && reward_of(m, chosen_of(m->b, k), l)
+                                     > reward_of(m, rejected_of(m->b, k), l);
+        sft += m->counts[k] ? likelihood(m, k, l) : 0;
+    }
+    if (m->spec->kind == BNFLOSS_SFT) {
+        w[0] = w[1] = w[2] = x[0] = x[1] = x[2] = (quad)BN_NAN;
+        right = 0;
+    }
+#define METRIC(field, want)                                                   \
+    within(#field, name, r->field, want, (quad)1e-12 * (q_abs(want) + 100))
+    METRIC(rewards_chosen, w[0]);
+    METRIC(rewards_rejected, x[0]);
+    METRIC(rewards_margins, w[0] - x[0]);
+    METRIC(logps_chosen, w[1]);
+    METRIC(logps_rejected, x[1]);
+    METRIC(logps_mean_chosen, w[2]);
+    METRIC(logps_mean_rejected, x[2]);
+    METRIC(rewards_accuracies, m->spec->kind == BNFLOSS_SFT
+                               ? (quad)BN_NAN : (quad)right / m->pairs);
+    if (m->b->specs > 1)        /* of the first loss that has them */
+        return;
+    METRIC(bnf_coefficient, m->spec->kind == BNFLOSS_BNF ? g / m->tokens
+                                                         : (quad)BN_NAN);
+    METRIC(bnf_full_share, m->spec->kind == BNFLOSS_BNF
+                           ? (quad)full / m->tokens : (quad)BN_NAN);
+    METRIC(kl, m->loss->traits & BN_KL ? m->k.kl : (quad)BN_NAN);
+    METRIC(shift, m->loss->traits & BN_BASELINE ? m->k.baseline : (quad)BN_NAN);
+    METRIC(sft_loss, m->spec->sft_weight > 0
+                     ? sft / m->divisor / m->spec->sft_weight : (quad)BN_NAN);
+#undef METRIC
+    CHECK(r->token_accuracy != r->token_accuracy && r->entropy != r->entropy
+          && r->z_loss != r->z_loss,
+          "%s: log-probabilities have no such metrics", name);
+}
+
 static void one_batch(uint32_t kind, rng *r)
 {
     static model m[SPECS];
@@ -675,6 +767,8 @@ static void one_batch(uint32_t kind, rng *r)
                (quad)0x1.01p-24 * q_abs(want) + (quad)1e-13 * size);
     }
     distances(&b, m, &a);
+    counts(m, &a.result);
+    metrics(m, &a.result);
 }
 
 /* ---- The library's doubles ----------------------------------------------- */
