@@ -1,20 +1,24 @@
 /* What must hold between calls, whatever the numbers are: invariances, and
- * ways to the same result that must give the same bits.
+ * ways to the same result that must give the same bits. First of rows of any
+ * size and type under SFT, BNF and DPO, then of every loss with options by
+ * chance.
  *
  * SPDX-License-Identifier: MIT
  *
- * Needs the API alone. The first argument is the number of rows to spend on
- * it, 24000 without. */
-#include "test.h"
+ * test_properties [ROUNDS [ROWS]]: each round has every loss, 12 without; and
+ * so many rows for the properties of rows, 24000 without.
+ *
+ * E110, E148, E164 and E165 of EDGES.md. */
+#include "fixture.h"
 
-#include <math.h>
 #include <stdlib.h>
 
-#define U 0x1p-24
+static const char *isa_now;
+static uint64_t seed_now;
 
 enum { N = 8, S = 4, V_SMALL = 160, V_MAX = 32768 + 100 };
 
-/* ---- A random problem --------------------------------------------------- */
+/* ---- Rows: a random problem ---------------------------------------------- */
 
 typedef struct problem {
     bnfloss_layout l;
@@ -38,7 +42,6 @@ typedef struct answer {
 static problem p, p2;
 static answer a, b;
 static uint64_t work[4096];
-static const char *isa_now;
 
 static int64_t cells(const problem *q)
 {
@@ -97,7 +100,7 @@ static void make_logits(problem *q, rng *r)
 }
 
 /* A problem of f32 and of a kind, without options. */
-static void make(problem *q, rng *r, uint32_t kind, int64_t rows)
+static void make_plain(problem *q, rng *r, uint32_t kind, int64_t rows)
 {
     static const int64_t sizes[] = { 2, 3, 5, 16, 17, 63, 64, 65, 100, 129,
                                      160 };
@@ -123,7 +126,7 @@ static void make_any(problem *q, rng *r)
 {
     const uint32_t kind = 1 + (uint32_t)rng_below(r, 3);
 
-    make(q, r, kind, N);
+    make_plain(q, r, kind, N);
     q->l.logits_type = (uint32_t)rng_below(r, 3);
     q->l.grad_type = rng_next(r) & 1 ? q->l.logits_type
                                      : (uint32_t)rng_below(r, 3);
@@ -163,7 +166,7 @@ static bnfloss_outputs outputs_of(answer *t)
     return out;
 }
 
-static void run(const problem *q, answer *t)
+static void run_rows(const problem *q, answer *t)
 {
     const bnfloss_outputs out = outputs_of(t);
     const bnfloss_status s = bnfloss_run(&q->l, &q->spec, &q->in, &q->z,
@@ -172,7 +175,7 @@ static void run(const problem *q, answer *t)
     CHECK(s == BNFLOSS_OK, "run: %s", bnfloss_status_string(s));
 }
 
-/* ---- The same number by another way, within the promised bound ---------- */
+/* ---- The same number by another way, within the promised bound ----------- */
 
 static void close_gradient(const char *what, const answer *x, int64_t i,
                            double got, double want, double units)
@@ -183,10 +186,10 @@ static void close_gradient(const char *what, const answer *x, int64_t i,
 }
 
 /* Each row's gradient sums to 0. */
-static void row_sums(rng *r)
+static void gradient_sums(rng *r)
 {
-    make(&p, r, rng_next(r) & 1 ? BNFLOSS_SFT : BNFLOSS_BNF, N);
-    run(&p, &a);
+    make_plain(&p, r, rng_next(r) & 1 ? BNFLOSS_SFT : BNFLOSS_BNF, N);
+    run_rows(&p, &a);
     for (int64_t i = 0; i < N; i++) {
         double sum = 0, q = -expm1((double)a.logp[i]);
 
@@ -204,13 +207,13 @@ static void shift(rng *r)
 {
     const float by = (float)((double)rng_below(r, 8192) - 4096) / 4;
 
-    make(&p, r, BNFLOSS_SFT, N);
+    make_plain(&p, r, BNFLOSS_SFT, N);
     p2 = p;
     p2.in.seq_start = p2.start;
     for (int64_t k = 0; k < cells(&p); k++)
         p2.z.f[k] += by;
-    run(&p, &a);
-    run(&p2, &b);
+    run_rows(&p, &a);
+    run_rows(&p2, &b);
     for (int64_t i = 0; i < N; i++) {
         CHECK(fabs((double)a.logp[i] - (double)b.logp[i])
               <= 8 * U * fabs((double)a.logp[i]),
@@ -227,7 +230,7 @@ static void permutation(rng *r)
 {
     static int64_t to[V_SMALL];
 
-    make(&p, r, BNFLOSS_SFT, N);
+    make_plain(&p, r, BNFLOSS_SFT, N);
     p2 = p;
     p2.in.seq_start = p2.start;
     for (int64_t k = 0; k < p.l.vocab; k++) {
@@ -241,8 +244,8 @@ static void permutation(rng *r)
         for (int64_t k = 0; k < p.l.vocab; k++)
             p2.z.f[i * p.l.vocab + to[k]] = p.z.f[i * p.l.vocab + k];
     }
-    run(&p, &a);
-    run(&p2, &b);
+    run_rows(&p, &a);
+    run_rows(&p2, &b);
     for (int64_t i = 0; i < N; i++)
         for (int64_t k = 0; k < p.l.vocab; k++)
             close_gradient("permutation", &a, i,
@@ -257,7 +260,7 @@ static void monotone(rng *r)
     const float top = (float)(rng_uniform(r) * 3);
     float last = 0;
 
-    make(&p, r, BNFLOSS_BNF, N);
+    make_plain(&p, r, BNFLOSS_BNF, N);
     p.in.sequences = 1;
     p.start[1] = N;
     p.in.pairing = BNFLOSS_PAIRS_NONE;
@@ -268,7 +271,7 @@ static void monotone(rng *r)
         memcpy(p.z.f + i * p.l.vocab, p.z.f, (size_t)p.l.vocab * 4);
         p.z.f[i * p.l.vocab + p.label[0]] = -20 + (float)i * (6 + top);
     }
-    run(&p, &a);
+    run_rows(&p, &a);
     for (int64_t i = 0; i < N; i++) {
         const float g = a.dlogp[i] * (float)N;
 
@@ -287,7 +290,7 @@ static void masks(rng *r)
     const int64_t more = 1 + rng_below(r, 40);
     int64_t V;
 
-    make(&p, r, rng_next(r) & 1 ? BNFLOSS_SFT : BNFLOSS_BNF, N);
+    make_plain(&p, r, rng_next(r) & 1 ? BNFLOSS_SFT : BNFLOSS_BNF, N);
     if (p.spec.kind == BNFLOSS_SFT && rng_next(r) & 1)
         p.l.label_smoothing = 0.1f;
     V = p.l.vocab;
@@ -297,8 +300,8 @@ static void masks(rng *r)
     for (int64_t i = 0; i < N; i++)
         for (int64_t k = 0; k < V + more; k++)
             p2.z.f[i * (V + more) + k] = k < V ? p.z.f[i * V + k] : -INFINITY;
-    run(&p, &a);
-    run(&p2, &b);
+    run_rows(&p, &a);
+    run_rows(&p2, &b);
     CHECK(memcmp(&a, &b, offsetof(answer, grad)) == 0,
           "%s: masked columns change an output", isa_now);
     for (int64_t i = 0; i < N; i++) {
@@ -318,7 +321,7 @@ static void masks_between(rng *r)
     static int64_t to[V_SMALL];
     int64_t V, wide = 0;
 
-    make(&p, r, BNFLOSS_SFT, N);
+    make_plain(&p, r, BNFLOSS_SFT, N);
     V = p.l.vocab;
     p2 = p;
     p2.in.seq_start = p2.start;
@@ -334,8 +337,8 @@ static void masks_between(rng *r)
         for (int64_t k = 0; k < V; k++)
             p2.z.f[i * wide + to[k]] = p.z.f[i * V + k];
     }
-    run(&p, &a);
-    run(&p2, &b);
+    run_rows(&p, &a);
+    run_rows(&p2, &b);
     for (int64_t i = 0; i < N; i++)
         for (int64_t k = 0; k < V; k++)
             close_gradient("masks", &a, i,
@@ -343,14 +346,14 @@ static void masks_between(rng *r)
                            (double)a.grad.f[i * V + k], 8);
 }
 
-/* ---- The same bits by another way --------------------------------------- */
+/* ---- The same bits by another way ---------------------------------------- */
 
 /* Where the target is all on the label, BNF is SFT. */
 static void full_target(rng *r)
 {
     static const int8_t side = 1;
 
-    make(&p, r, BNFLOSS_BNF, N);
+    make_plain(&p, r, BNFLOSS_BNF, N);
     p.in.sequences = 1;
     p.start[1] = N;
     p.in.pairing = BNFLOSS_PAIRS_NONE;
@@ -360,8 +363,8 @@ static void full_target(rng *r)
     p2 = p;
     p2.in.seq_start = p2.start;
     bnfloss_spec_init(&p2.spec, sizeof p2.spec, BNFLOSS_SFT);
-    run(&p, &a);
-    run(&p2, &b);
+    run_rows(&p, &a);
+    run_rows(&p2, &b);
     CHECK(memcmp(a.dlogp, b.dlogp, sizeof a.dlogp) == 0
           && memcmp(a.value, b.value, sizeof a.value) == 0
           && memcmp(&a.grad, &b.grad, grad_bytes(&p)) == 0,
@@ -393,12 +396,12 @@ static void rows_singly(rng *r)
     while (p.spec.kind != BNFLOSS_SFT);
     p.spec.divisor = BNFLOSS_DIV_GIVEN;
     p.spec.divisor_value = 3;
-    run(&p, &a);
+    run_rows(&p, &a);
     for (int64_t i = 0; i < N; i++) {
         const size_t row = grad_bytes(&p) / N;
 
         single(&p2, &p, i);
-        run(&p2, &b);
+        run_rows(&p2, &b);
         CHECK(memcmp(a.logp + i, b.logp, 4) == 0
               && memcmp(a.value + i, b.value, 4) == 0
               && memcmp(a.rest + i, b.rest, 4) == 0
@@ -418,7 +421,7 @@ static void stages(rng *r)
     bnfloss_result forward = { .struct_size = sizeof forward };
 
     make_any(&p, r);
-    run(&p, &a);
+    run_rows(&p, &a);
     out = outputs_of(&b);
     /* a weight of 0 is the one thing that forward does not know of */
     CHECK(bnfloss_forward(&p.l, &p.z, p.label, 0, 3, state, &out, &forward)
@@ -450,7 +453,7 @@ static void in_place(rng *r)
 
     make_any(&p, r);
     p.l.grad_type = p.l.logits_type;
-    run(&p, &a);
+    run_rows(&p, &a);
     out = outputs_of(&b);
     CHECK(bnfloss_run(&p.l, &p.spec, &p.in, &p.z, p.label, &p.z, &out, work,
                       sizeof work, 1, &b.result) == BNFLOSS_OK, "in place");
@@ -471,9 +474,9 @@ static void loss_scale(rng *r)
         make_any(&p, r);
     while (p.l.vocab > V_SMALL);
     p.l.grad_type = BNFLOSS_F32;
-    run(&p, &a);
+    run_rows(&p, &a);
     p.spec.loss_scale = (double)by;
-    run(&p, &b);
+    run_rows(&p, &b);
     CHECK(memcmp(&a.result, &b.result, sizeof a.result) == 0
           && memcmp(a.value, b.value, sizeof a.value) == 0,
           "%s: loss_scale changes the loss", isa_now);
@@ -491,123 +494,712 @@ static void loss_scale(rng *r)
     }
 }
 
-/* Two calls with a given divisor are one call: gradients by the bit, losses
- * to the last bits of their sum. */
-static void divided(rng *r)
+static fam_outcome one, two, sum;
+
+static const char *name(void)
 {
-    const int64_t half = N / 2;
+    return bnfloss_kind_name(fam.spec[0].kind);
+}
+
+/* A sound batch of a kind with options by chance. */
+static void make_loss(uint32_t kind, uint64_t seed)
+{
+    rng r = { seed * 1000 + kind };
+
+    seed_now = seed;
+    fam_make(kind, seed * 100 + kind, rng_below(&r, 3) > 0);
+    fam_options(&r, fam.spec);
+    if (rng_below(&r, 4) == 0)
+        fam.in.row_weight = NULL;
+}
+
+static double largest(const float *x, int64_t n)
+{
+    double max = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        max = fmax(max, fabs((double)x[i]));
+    return max;
+}
+
+static int close_to(double got, double want, double size)
+{
+    return got == want || fabs(got - want) <= size;
+}
+
+/* ---- Losses: entry points, types, threads -------------------------------- */
+
+/* By states: the same bits. By log-probabilities: those are rounded to
+ * floats, so sums of 26 tokens of |l| < 8 move by 26 * 8 u at most, and with
+ * them exponentials of up to twice a sum. */
+static void entries(uint32_t kind, uint64_t seed)
+{
+    static const uint32_t sums = BNFLOSS_ENTROPY | BNFLOSS_SQUARES;
+    float weight[FAM_N];
+    double max;
+
+    make_loss(kind, seed);
+    fam.spec[0].divisor = 1 + (uint32_t)(seed % 4);
+    if (!fam.in.pairing && seed % 4 + 1 == BNFLOSS_DIV_PAIRS)
+        fam.spec[0].divisor = BNFLOSS_DIV_TOKENS;
+    fam.spec[0].divisor_value = 7;
+    fam.spec[0].loss_scale = seed % 3 ? 1 : 3;
+    fam.out.log_square = fam.log_square;
+    fam.layout.flags = BNFLOSS_ENTROPY | BNFLOSS_SQUARES | BNFLOSS_MEAN;
+    fam_run_and_take(&one, "run");
+    CHECK(fam_forward(sums | BNFLOSS_MEAN, fam.state) == BNFLOSS_OK
+          && fam_states() == BNFLOSS_OK, "%s: states", name());
+    fam_take(&two);
+    CHECK(memcmp(&one.result, &two.result, sizeof one.result) == 0,
+          "%s, seed %d: results of states: loss %.17g, not %.17g", name(),
+          (int)seed, two.result.loss, one.result.loss);
+    CHECK(memcmp(one.dlogp, fam.dlogp_out, sizeof one.dlogp) == 0
+          && memcmp(&one.row_loss, two.row_loss, sizeof one.row_loss) == 0
+          && memcmp(one.seq_ratio, two.seq_ratio, sizeof one.seq_ratio) == 0
+          && memcmp(one.seq_logp, two.seq_logp, sizeof one.seq_logp) == 0
+          && memcmp(one.distance, two.distance, sizeof one.distance) == 0
+          && memcmp(one.spec_loss, two.spec_loss, 8) == 0,
+          "%s, seed %d: outputs of states", name(), (int)seed);
+    for (int i = 0; i < FAM_N; i++) {       /* no labels at bnfloss_loss */
+        weight[i] = fam_valid(i) ? fam.in.row_weight ? fam.weight[i] : 1 : 0;
+        fam.logp_in[i] = one.logp[i];
+        fam.rest_in[i] = fam.rest[i];
+        fam.square[i] = one.log_square[i];
+    }
+    fam.in.row_weight = weight;
+    fam.in.log_square = fam.spec[0].flags & BNFLOSS_WPO ? fam.square : NULL;
+    CHECK(fam_logps() == BNFLOSS_OK, "%s: logps", name());
+    max = largest(one.dlogp, FAM_N);
+    if (kind == BNFLOSS_DISCOPOP)           /* the rounding of logp, over tau */
+        max *= 1 + 1 / (double)fam.spec->tau;
+    CHECK(close_to(fam.result.loss, one.result.loss,
+                   2 * 26 * 8 * U * (fabs(one.result.loss) + 26 * max)),
+          "%s, seed %d: loss %.9g by logp, %.9g by logits", name(), (int)seed,
+          fam.result.loss, one.result.loss);
+    for (int i = 0; i < FAM_N; i++)
+        CHECK(close_to((double)fam.dlogp_out[i], (double)one.dlogp[i],
+                       2 * 26 * 8 * U * max),
+              "%s, seed %d: dlogp of row %d "
+              "%.9g by logp, %.9g by logits",
+              name(), (int)seed, i, (double)fam.dlogp_out[i],
+              (double)one.dlogp[i]);
+}
+
+/* The logits are numbers that all types hold, so all but the gradient's last
+ * rounding is the same; in place, and on threads. */
+static void types(uint32_t kind, uint64_t seed)
+{
+    make_loss(kind, seed);
+    fam_run_and_take(&one, "f32");
+    for (uint32_t type = 0; type < 3; type++) {
+        for (int in_place = 0; in_place < 2; in_place++) {
+            float z[FAM_N][FAM_V];
+
+            make_loss(kind, seed);
+            for (int64_t i = 0; i < FAM_N; i++)
+                for (int64_t v = 0; v < FAM_V; v++)
+                    z[i][v] = fam_logit(i, v);
+            fam.layout.logits_type = fam.layout.grad_type = type;
+            for (int64_t i = 0; i < FAM_N; i++)
+                for (int64_t v = 0; v < FAM_V; v++)
+                    fam_set_logit(i, v, z[i][v]);
+            if (in_place)
+                fam.layout.grad_stride = FAM_STRIDE;
+            CHECK(fam_run(in_place ? (void *)fam.logits : (void *)fam.grad,
+                          3) == BNFLOSS_OK, "%s: %s", name(),
+                  type_name(type));
+            if (in_place)
+                memcpy(fam.grad, fam.logits, sizeof fam.logits);
+            fam_take(&two);
+            CHECK(memcmp(&one.result, &two.result, sizeof one.result) == 0
+                  && memcmp(one.dlogp, two.dlogp, sizeof one.dlogp) == 0,
+                  "%s, seed %d: %s has another loss", name(), (int)seed,
+                  type_name(type));
+            for (int64_t i = 0; i < FAM_N; i++)
+                for (int64_t v = 0; v < FAM_V; v++) {
+                    const double g = type == BNFLOSS_F16
+                        && fabsf(one.grad[i][v]) >= 65520
+                        ? copysign(HUGE_VAL, (double)one.grad[i][v])
+                        : (double)one.grad[i][v];
+
+                    CHECK(close_to((double)two.grad[i][v], g,
+                                   type ? elem_rounding(type, g) : 0),
+                          "%s, seed %d: gradient in %s%s %.9g, not %.9g",
+                          name(), (int)seed, type_name(type),
+                          in_place ? " in place" : "",
+                          (double)two.grad[i][v], g);
+                }
+        }
+    }
+}
+
+/* Rows that do not count have no gradient, and ACCUMULATE adds what would
+ * have been written. */
+static void accumulate(uint32_t kind, uint64_t seed)
+{
+    rng r = { seed };
+
+    make_loss(kind, seed);
+    fam_run_and_take(&one, "apart");
+    for (int64_t i = 0; i < FAM_N; i++)
+        for (int64_t v = 0; v < FAM_V && !fam_valid(i); v++)
+            CHECK(one.dlogp[i] == 0 && one.grad[i][v] == 0, "%s: row %d is "
+                  "ignored, and has a gradient", name(), (int)i);
+    for (int64_t k = 0; k < FAM_N * FAM_GRAD_STRIDE; k++)
+        elem_put(0, fam.grad, k, (float)(rng_normal(&r) * 0.01));
+    fam_take(&sum);
+    fam.layout.flags |= BNFLOSS_ACCUMULATE;
+    fam_run_and_take(&two, "accumulated");
+    for (int64_t i = 0; i < FAM_N; i++)
+        for (int64_t v = 0; v < FAM_V; v++)
+            CHECK(two.grad[i][v] == sum.grad[i][v] + one.grad[i][v],
+                  "%s: accumulated", name());
+}
+
+/* ---- The deferred scale -------------------------------------------------- */
+
+/* Two gradients of one row differ by 8 u of dlogp at most (numerics.md: 4 u
+ * each); the deferred one has two roundings more. */
+static void deferred(uint32_t kind, uint64_t seed)
+{
+    make_loss(kind, seed);
+    if (fam.spec[0].sft_weight > 0 && (fam.spec[0].ld_alpha < 1))
+        return;                 /* E192 */
+    fam_run_and_take(&one, "at once");
+    fam.spec[0].flags |= BNFLOSS_DEFER_SCALE;
+    fam.out.row_scale = fam.row_scale;
+    fam_run_and_take(&two, "deferred");
+    CHECK(memcmp(&one.result, &two.result, sizeof one.result) == 0
+          && memcmp(one.dlogp, two.dlogp, sizeof one.dlogp) == 0
+          && memcmp(one.seq_loss, two.seq_loss, sizeof one.seq_loss) == 0,
+          "%s, seed %d: deferred, another loss", name(), (int)seed);
+    for (int64_t i = 0; i < FAM_N; i++) {
+        const double d = fabs((double)one.dlogp[i]);
+        const double s = (double)two.scale[i];
+
+        if (!fam_valid(i))
+            CHECK(s == 0, "%s: scale %g of an ignored row", name(), s);
+        if (shape_of(kind) == BN_BY_TOKEN)
+            CHECK(s == (one.dlogp[i] != 0 || fam_valid(i) ? s : 0)
+                  && (s == 1 || s == 0), "%s: scale %g", name(), s);
+        for (int64_t v = 0; v < FAM_V; v++)
+            CHECK(close_to(s * (double)two.grad[i][v],
+                           (double)one.grad[i][v], 10 * U * d + 0x1p-120),
+                  "%s, seed %d: row %d: deferred %.9g times %.9g is not "
+                  "%.9g (dlogp %.9g)", name(), (int)seed, (int)i,
+                  (double)two.grad[i][v], s, (double)one.grad[i][v], d);
+    }
+}
+
+/* ---- Sequences in another order, with padding, in several calls ---------- */
+
+#define MOVE(array) memcpy(fam.array + to, from.array + i, sizeof *fam.array)
+
+/* The batch with the sequences order[0], .. order[S-1] of the one at hand and
+ * `pad` ignored rows after each; row[i] is where row i went. Pairs are taken
+ * from `pair`: that of each new pair. */
+static void rebuild(const int *order, int n, const int *pair, int pad,
+                    int64_t *row)
+{
+    static fam_block from;
+    int64_t to = 0;
+
+    memcpy(&from, &fam, sizeof fam);
+    for (int s = 0; s < n; s++) {
+        const int64_t end = from.start[order[s] + 1];
+
+        fam.start[s] = to;
+        fam.side[s] = from.side[order[s]];
+        fam.seq_weight[s] = from.seq_weight[order[s]];
+        fam.distance[s] = from.distance[order[s]];
+        for (int64_t i = from.start[order[s]]; i < end + pad; i++, to++) {
+            if (i >= end) {
+                fam.label[to] = -1;
+                fam.weight[to] = 7;
+                fam.ref[to] = NAN;
+                fam.mask[to] = 1;
+                fam.square[to] = NAN;
+                continue;
+            }
+            row[i] = to;
+            MOVE(label);
+            MOVE(ref);
+            MOVE(weight);
+            MOVE(mask);
+            MOVE(logp_in);
+            for (int64_t v = 0; v < FAM_V; v++)
+                elem_put(0, fam.logits, to * FAM_STRIDE + v,
+                         elem_get(0, from.logits, i * FAM_STRIDE + v));
+        }
+    }
+    fam.start[n] = to;
+    fam.in.sequences = n;
+    fam.layout.rows = to;
+    for (int k = 0; k < n / 2 && pair; k++) {
+        fam.pair_weight[k] = from.pair_weight[pair[k]];
+        fam.pair_scale[k] = from.pair_scale[pair[k]];
+        fam.pair_margin[k] = from.pair_margin[pair[k]];
+        fam.soft[k] = from.soft[pair[k]];
+    }
+}
+
+/* The dlogp and gradient of `two` are those of `one` by the bit, or within
+ * `slack` of the largest dlogp. */
+static void same_rows(const int64_t *row, double slack, const char *what)
+{
+    const double size = slack * largest(one.dlogp, FAM_N);
+
+    for (int64_t i = 0; i < FAM_N; i++) {
+        const int64_t to = row[i];
+
+        if (to < 0)
+            continue;
+        CHECK(close_to((double)two.dlogp[to], (double)one.dlogp[i], size),
+              "%s, seed %d, %s: dlogp of row %d %.9g, not %.9g", name(),
+              (int)seed_now, what, (int)i, (double)two.dlogp[to],
+              (double)one.dlogp[i]);
+        if (slack == 0)
+            CHECK(memcmp(two.grad[to], one.grad[i], sizeof one.grad[i]) == 0,
+                  "%s, seed %d, %s: gradient of row %d", name(),
+                  (int)seed_now, what, (int)i);
+    }
+}
+
+/* All chosen, then all rejected. The order shows in the last bits of a sum
+ * over sequences, and so in BCO's shift. */
+static void halves(uint32_t kind, uint64_t seed)
+{
+    static const int order[FAM_S] = { 0, 2, 4, 6, 1, 3, 5, 7 };
+    static const int pair[FAM_P] = { 0, 1, 2, 3 };
+    int64_t row[FAM_N];
+
+    make_loss(kind, seed);
+    fam.in.pairing = BNFLOSS_PAIRS_ADJACENT;
+    fam_run_and_take(&one, "adjacent");
+    rebuild(order, FAM_S, pair, 0, row);
+    fam.in.pairing = BNFLOSS_PAIRS_HALVES;
+    if (seed % 2)
+        fam.in.side = NULL;
+    fam_run_and_take(&two, "halves");
+    CHECK(close_to(one.result.loss, two.result.loss, is_paired(kind) ? 0
+                   : 1e-14 * (1 + fabs(one.result.loss))),
+          "%s, seed %d: halves: loss %.17g, not %.17g", name(), (int)seed,
+          two.result.loss, one.result.loss);
+    same_rows(row, kind == BNFLOSS_BCO ? 2 * U : 0, "halves");
+    for (int k = 0; k < FAM_P && is_paired(kind); k++)
+        CHECK(two.seq_loss[k] == one.seq_loss[k], "%s, seed %d: pair %d of "
+              "halves", name(), (int)seed, k);
+    for (int s = 0; s < FAM_S; s++)
+        CHECK(two.distance[s] == one.distance[order[s]]
+              && two.seq_ratio[s] == one.seq_ratio[order[s]],
+              "%s: sequence %d of halves", name(), s);
+}
+
+/* The longest sequences made shorter, so that there is room for padding. */
+static void padding(uint32_t kind, uint64_t seed)
+{
+    static const int order[FAM_S] = { 0, 1, 4, 5, 6, 7, 2, 3 };
+    static const int pair[FAM_P] = { 0, 2, 3, 1 };
+    static const int same[FAM_S] = { 0, 1, 2, 3, 4, 5, 6, 7 };
+    int64_t row[FAM_N];
+
+    for (int64_t i = 0; i < FAM_N; i++)
+        row[i] = -1;
+    make_loss(kind, seed);
+    rebuild(order, 6, pair, 0, row);        /* 19 rows */
+    fam_run_and_take(&one, "packed");
+    for (int64_t i = 0; i < FAM_N; i++)
+        row[i] = -1;
+    rebuild(same, 6, same, 1, row);         /* 25 rows */
+    fam_run_and_take(&two, "padded");
+    CHECK(one.result.loss == two.result.loss
+          && one.result.tokens == two.result.tokens
+          && one.result.divisor == two.result.divisor,
+          "%s, seed %d: padding: loss %.17g, not %.17g", name(), (int)seed,
+          two.result.loss, one.result.loss);
+    same_rows(row, 0, "padding");
+}
+
+/* Pairs, or sequences, in another order. Only BCO's shift and sums over the
+ * call see the order, in their last bits. */
+static void permuted(uint32_t kind, uint64_t seed)
+{
+    static const int order[FAM_S] = { 4, 5, 0, 1, 6, 7, 2, 3 };
+    static const int pair[FAM_P] = { 2, 0, 3, 1 };
+    int64_t row[FAM_N];
+
+    make_loss(kind, seed);
+    fam_run_and_take(&one, "in order");
+    rebuild(order, FAM_S, pair, 0, row);
+    fam_run_and_take(&two, "permuted");
+    CHECK(close_to(two.result.loss, one.result.loss,
+                   1e-14 * (1 + fabs(one.result.loss))),
+          "%s, seed %d: permuted: loss %.17g, not %.17g", name(), (int)seed,
+          two.result.loss, one.result.loss);
+    same_rows(row, kind == BNFLOSS_BCO ? 2 * U : 0, "permuted");
+    for (int k = 0; k < FAM_P && is_paired(kind); k++)
+        CHECK(two.seq_loss[k] == one.seq_loss[pair[k]],
+              "%s, seed %d: pair %d permuted", name(), (int)seed, k);
+}
+
+/* Whether its rows depend on no other pair or sequence. */
+static int adds_up(void)
+{
+    const bnfloss_spec *s = fam.spec;
+
+    return shape_of(s->kind) != BN_BY_BATCH && s->kind != BNFLOSS_BCO
+           && s->token_norm != BNFLOSS_NORM_SHORTEST
+           && !(s->sft_weight > 0 && s->sft_norm == BNFLOSS_NORM_BATCH);
+}
+
+/* Two calls with a given divisor are one: gradients by the bit, losses to the
+ * last bits of their sum. Not AOT, BCO, and the two norms that look at the
+ * whole call, which must then differ somewhere. */
+static int differ;
+
+static void divided(uint32_t kind, uint64_t seed)
+{
+    static const int order[2][4] = { { 0, 1, 2, 3 }, { 4, 5, 6, 7 } };
+    static const int pair[2][2] = { { 0, 1 }, { 2, 3 } };
+    static fam_block whole;
     double loss = 0;
 
-    do
-        make_any(&p, r);
-    while (p.l.vocab > V_SMALL);
-    p.spec.divisor = BNFLOSS_DIV_GIVEN;
-    p.spec.divisor_value = 5;
-    run(&p, &a);
+    make_loss(kind, seed);
+    if (kind != BNFLOSS_BCO && !adds_up())
+        return;
+    fam.spec[0].divisor = BNFLOSS_DIV_GIVEN;
+    fam.spec[0].divisor_value = 3;
+    fam_run_and_take(&one, "one call");
+    memcpy(&whole, &fam, sizeof fam);
     for (int k = 0; k < 2; k++) {
-        const size_t size = p.l.logits_type == BNFLOSS_F32 ? 4 : 2;
-        const size_t bytes = (size_t)(half * p.l.vocab) * size;
-        const size_t gbytes = grad_bytes(&p) / 2;
+        int64_t row[FAM_N];
 
-        p2 = p;
-        p2.l.rows = half;
-        p2.in.seq_start = p2.start;
-        p2.in.sequences = S / 2;
-        p2.in.ref_logp = p.ref + k * half;
-        p2.in.row_weight = p.in.row_weight ? p.weight + k * half : NULL;
-        memcpy(p2.label, p.label + k * half, sizeof p.label / 2);
-        memcpy(&p2.z, (char *)&p.z + (size_t)k * bytes, bytes);
-        run(&p2, &b);
-        loss += b.result.loss;
-        CHECK(memcmp(&b.grad, (char *)&a.grad + (size_t)k * gbytes, gbytes)
-              == 0, "%s: half a batch has other gradients", isa_now);
+        for (int64_t i = 0; i < FAM_N; i++)
+            row[i] = -1;
+        memcpy(&fam, &whole, sizeof fam);
+        rebuild(order[k], 4, pair[k], 0, row);
+        fam_run_and_take(&two, "half of it");
+        loss += two.result.loss;
+        if (kind != BNFLOSS_BCO)
+            same_rows(row, 0, "divided");
+        else
+            differ += memcmp(one.dlogp, two.dlogp, 8) != 0;
     }
-    CHECK(fabs(loss - a.result.loss) <= 1e-14 * (1 + fabs(a.result.loss)),
-          "%s: losses add up to %.17g, not %.17g", isa_now, loss,
-          a.result.loss);
+    if (kind == BNFLOSS_BCO)
+        return;
+    CHECK(close_to(loss, one.result.loss, 1e-14 * (1 + fabs(loss))),
+          "%s, seed %d: two calls give %.17g, one %.17g", name(), (int)seed,
+          loss, one.result.loss);
 }
 
-/* ACCUMULATE adds what would have been written, rounded once. */
-static void accumulate(rng *r)
-{
-    do
-        make_any(&p, r);
-    while (p.l.vocab > V_SMALL);
-    p.l.grad_type = BNFLOSS_F32;
-    run(&p, &a);
-    for (int64_t k = 0; k < cells(&p); k++)
-        b.grad.f[k] = p2.z.f[k] = (float)(rng_normal(r) * 0.1);
-    p.l.flags |= BNFLOSS_ACCUMULATE;
-    run(&p, &b);
-    for (int64_t k = 0; k < cells(&p); k++) {
-        const float want = p2.z.f[k] + a.grad.f[k];
+/* ---- What the numbers mean ----------------------------------------------- */
 
-        CHECK(b.grad.f[k] == want, "%s: %a accumulated onto %a is %a",
-              isa_now, (double)a.grad.f[k], (double)p2.z.f[k],
-              (double)b.grad.f[k]);
-    }
+/* At flip_prob 1/2 a loss of DPO's form does not know which is chosen. */
+static void swapped(uint32_t kind, uint64_t seed)
+{
+    static const int order[FAM_S] = { 1, 0, 3, 2, 5, 4, 7, 6 };
+    static const int pair[FAM_P] = { 0, 1, 2, 3 };
+    int64_t row[FAM_N];
+
+    if (!takes(kind, BN_FLIP) || shape_of(kind) != BN_BY_PAIR
+        || kind == BNFLOSS_ROBUST || kind == BNFLOSS_EXO_PAIR
+        || kind == BNFLOSS_DPOP)
+        return;
+    make_loss(kind, seed);
+    fam.spec[0].flip_prob = 0.5f;
+    fam.spec[0].sft_weight = fam.spec[0].gamma = 0;
+    fam.in.pair_margin = NULL;
+    fam_run_and_take(&one, "as it is");
+    rebuild(order, FAM_S, pair, 0, row);
+    for (int s = 0; s < FAM_S; s++)
+        fam.side[s] = s % 2 ? -1 : 1;
+    fam_run_and_take(&two, "swapped");
+    CHECK(close_to(one.result.loss, two.result.loss,
+                   1e-14 * fabs(one.result.loss)),
+          "%s, seed %d: swapped: %.17g, not %.17g", name(), (int)seed,
+          two.result.loss, one.result.loss);
+    same_rows(row, 2 * U, "swapped");
 }
 
-/* ---- Two entry points -------------------------------------------------- */
-
-/* logp and rest handed over as floats: dlogp and values move by what their
- * rounding moves. log g is a difference of log odds, and an error e of logp
- * moves those by e / (1-p). */
-static void entries(rng *r)
+/* pair_scale s is s * beta, where nothing but u depends on beta. */
+static void scaled(uint32_t kind, uint64_t seed)
 {
-    bnfloss_outputs out;
-    double total = 0;
 
-    make(&p, r, 1 + (uint32_t)rng_below(r, 3), N);
-    run(&p, &a);
-    memset(b.value, 0, sizeof b.value);
-    out = (bnfloss_outputs){ .struct_size = sizeof out, .row_loss = b.value };
-    b.result.struct_size = sizeof b.result;
-    CHECK(bnfloss_loss(&p.spec, &p.in, N, NULL, a.logp, a.rest, b.dlogp, &out,
-                       work, sizeof work, &b.result) == BNFLOSS_OK, "loss");
-    for (int i = 0; i < N; i++)
-        total += fabs((double)a.logp[i]);
-    for (int i = 0; i < N; i++) {
-        const double l = fabs((double)a.logp[i]), q = -expm1(-l);
-        const double rest = fabs((double)a.rest[i]);
-        double bound = 2 * U, value = 2 * U * (1 + l) * (l + rest);
+    if (!has_margin(kind) || !(takes(kind, BN_BETA))
+        || kind == BNFLOSS_IPO || kind == BNFLOSS_IPO_SUM
+        || kind == BNFLOSS_RPO || kind == BNFLOSS_FPO)
+        return;
+    make_loss(kind, seed);
+    for (int k = 0; k < FAM_P; k++)
+        fam.pair_scale[k] = 4;
+    fam.in.pair_scale = fam.pair_scale;
+    fam_run_and_take(&one, "pair_scale");
+    fam.in.pair_scale = NULL;
+    fam.spec[0].beta *= 4;
+    fam_run_and_take(&two, "beta");
+    CHECK(one.result.loss == two.result.loss
+          && memcmp(one.dlogp, two.dlogp, sizeof one.dlogp) == 0,
+          "%s, seed %d: pair_scale 4: %.17g, 4 beta: %.17g", name(),
+          (int)seed, one.result.loss, two.result.loss);
+}
 
-        if (p.spec.kind == BNFLOSS_BNF)
-            bound += q > 0 ? U * l / q : 0;
-        if (p.spec.kind == BNFLOSS_DPO) {
-            bound += U * total * (double)p.spec.beta;
-            value += 2 * U * fabs((double)p.ref[i]);
+/* Reference-free is a reference of 0. */
+static void referenceless(uint32_t kind, uint64_t seed)
+{
+    if (!(flags_taken(kind) & BNFLOSS_REFERENCE_FREE))
+        return;
+    make_loss(kind, seed);
+    fam.spec[0].flags |= BNFLOSS_REFERENCE_FREE;
+    fam_run_and_take(&one, "reference-free");
+    fam.spec[0].flags &= ~(uint32_t)BNFLOSS_REFERENCE_FREE;
+    memset(fam.ref, 0, sizeof fam.ref);
+    fam_run_and_take(&two, "a reference of 0");
+    CHECK(memcmp(&one, &two, sizeof one) == 0, "%s, seed %d: reference-free "
+          "%.17g, with 0 %.17g", name(), (int)seed, one.result.loss,
+          two.result.loss);
+}
+
+/* WPO and pair_weight multiply a pair, the likelihood term is added. */
+static void weighted(uint32_t kind, uint64_t seed)
+{
+    double base[FAM_P], sft[FAM_P];
+
+    if (shape_of(kind) != BN_BY_PAIR)
+        return;
+    make_loss(kind, seed);
+    fam.spec[0].flags &= ~(uint32_t)BNFLOSS_WPO;
+    fam.spec[0].sft_weight = 0;
+    for (int k = 0; k < FAM_P; k++)
+        fam.pair_weight[k] = 1;
+    fam.in.pair_weight = kind == BNFLOSS_UPO ? fam.pair_weight : NULL;
+    fam.out.log_square = fam.log_square;
+    fam_run_and_take(&one, "alone");
+    memcpy(base, one.seq_loss, sizeof base);
+    fam.spec[0].sft_weight = 0.5f;
+    fam_run_and_take(&two, "with likelihood");
+    for (int k = 0; k < FAM_P; k++)
+        sft[k] = two.seq_loss[k] - base[k];
+    CHECK(close_to(two.result.loss - one.result.loss,
+                   0.5 * two.result.sft_loss,
+                   1e-13 * (1 + fabs(two.result.loss))),
+          "%s, seed %d: the likelihood term is %.17g, not %.17g", name(),
+          (int)seed, two.result.loss - one.result.loss,
+          0.5 * two.result.sft_loss);
+    for (int k = 0; k < FAM_P; k++)
+        fam.pair_weight[k] = (float)(k - 1) / 2;
+    fam.in.pair_weight = fam.pair_weight;
+    fam.spec[0].flags |= BNFLOSS_WPO;
+    fam_run_and_take(&sum, "with all weights");
+    for (int k = 0; k < FAM_P; k++) {
+        double w = 0, want;
+
+        for (int s = 2 * k; s < 2 * k + 2; s++) {
+            double mean = 0;
+            int n = 0;
+
+            for (int64_t i = fam.start[s]; i < fam.start[s + 1]; i++) {
+                if (!fam_valid(i))
+                    continue;
+                mean += (double)one.logp[i] - (double)one.log_square[i];
+                n++;
+            }
+            w += mean / n;
         }
-        CHECK(fabs((double)a.dlogp[i] - (double)b.dlogp[i])
-              <= bound * fabs((double)a.dlogp[i]),
-              "%s, kind %u: dlogp %a by logits, %a by logp", isa_now,
-              (unsigned)p.spec.kind, (double)a.dlogp[i], (double)b.dlogp[i]);
-        CHECK(fabs((double)a.value[i] - (double)b.value[i]) <= value,
-              "%s, kind %u: value %a by logits, %a by logp", isa_now,
-              (unsigned)p.spec.kind, (double)a.value[i], (double)b.value[i]);
+        want = base[k] * exp(w) * (k - 1) / 2 + sft[k];
+        CHECK(close_to(sum.seq_loss[k], want, 64 * U * (fabs(base[k])
+                       + fabs(sft[k]))), "%s, seed %d: pair %d with weights "
+              "%.9g, not %.9g", name(), (int)seed, k, sum.seq_loss[k], want);
     }
-    if (p.spec.kind == BNFLOSS_SFT)
-        CHECK(memcmp(a.dlogp, b.dlogp, sizeof a.dlogp) == 0, "%s: SFT's dlogp "
-              "depends on the entry point", isa_now);
+}
+
+/* seq_logp and seq_ratio are weighted sums; row_loss of losses of responses
+ * is l - r. */
+static void sums(uint32_t kind, uint64_t seed)
+{
+    const bnfloss_spec *s = fam.spec;
+    int ref;
+
+    make_loss(kind, seed);
+    fam_run_and_take(&one, "sums");
+    if (s->flags & BNFLOSS_CHOSEN_ONLY)
+        return;
+    ref = has_trait(kind, BN_REFERENCE)
+          && !(s->flags & BNFLOSS_REFERENCE_FREE);
+    for (int q = 0; q < FAM_S; q++) {
+        double logp = 0, ratio = 0;
+
+        for (int64_t i = fam.start[q]; i < fam.start[q + 1]; i++) {
+            const double w = fam.in.row_weight ? (double)fam.weight[i] : 1;
+            const double r = ref ? (double)fam.ref[i] : 0;
+
+            if (!fam_valid(i))
+                continue;
+            logp += w * (double)one.logp[i];
+            ratio += w * ((double)one.logp[i] - r);
+            if (shape_of(kind) != BN_BY_TOKEN)
+                CHECK(close_to((double)one.row_loss[i],
+                               (double)one.logp[i] - r, 16 * U),
+                      "%s: row_loss", name());
+        }
+        CHECK(close_to(one.seq_logp[q], logp, 64 * U), "%s, seed %d: "
+              "seq_logp %.9g, not %.9g", name(), (int)seed, one.seq_logp[q],
+              logp);
+        if (kind != BNFLOSS_BMC && !(s->ld_alpha < 1
+                                     && is_paired(kind)))
+            CHECK(close_to(one.seq_ratio[q], ratio, 64 * U), "%s, seed %d: "
+                  "seq_ratio %.9g, not %.9g", name(), (int)seed,
+                  one.seq_ratio[q], ratio);
+    }
+}
+
+/* dlogp by differences of the loss in logp, which is taken at 1/1024 to both
+ * sides, exactly. Not where something is frozen; a kink, or a change of
+ * ranks, shows in sides that differ, and is left out. */
+static int64_t kinks, slopes;
+
+static int is_frozen(const bnfloss_spec *s)
+{
+    return s->kind == BNFLOSS_BNF || s->kind == BNFLOSS_BCO
+           || s->kind == BNFLOSS_BMC || s->flags & (BNFLOSS_WPO | BNFLOSS_DFT);
+}
+
+static double loss_at(int64_t i, float logp)
+{
+    const float saved = fam.logp_in[i];
+    double loss;
+
+    fam.logp_in[i] = logp;
+    CHECK(fam_logps() == BNFLOSS_OK, "%s: logps", name());
+    loss = fam.result.loss;
+    fam.logp_in[i] = saved;
+    return loss;
+}
+
+static void differences(uint32_t kind, uint64_t seed)
+{
+    /* ranks that change, where the batch is sorted, bend it only slightly */
+    const double smooth = shape_of(kind) == BN_BY_BATCH ? 1e-5 : 1e-3;
+    double loss;
+
+    make_loss(kind, seed);
+    if (is_frozen(fam.spec))
+        return;
+    for (int i = 0; i < FAM_N; i++)         /* so that few margins tie */
+        fam.logp_in[i] -= (float)((i * i * 7 + 3) % 101) / 4096;
+    CHECK(fam_logps() == BNFLOSS_OK, "%s: logps", name());
+    memcpy(one.dlogp, fam.dlogp_out, sizeof one.dlogp);
+    loss = fam.result.loss;
+    for (int64_t i = 0; i < FAM_N; i++) {
+        const float x = fam.logp_in[i], h = 0x1p-10f;
+        const double up = (loss_at(i, x + h) - loss) / 0x1p-10;
+        const double down = (loss - loss_at(i, x - h)) / 0x1p-10;
+        const double d1 = (up + down) / 2;
+        const double d2 = (loss_at(i, x + 2 * h) - loss_at(i, x - 2 * h))
+                          / 0x1p-8;
+        /* the loss itself is rounded */
+        const double size = 1e-5 * largest(one.dlogp, FAM_N)
+                            + 0x1p-42 * (1 + fabs(loss));
+
+        slopes++;
+        if (fabs(d1 - d2) > size / 2 + smooth * fabs(d1)
+            || fabs(up - down) > size + 20 * smooth * fabs(d1)) {
+            kinks++;
+            continue;
+        }
+        /* Richardson: what is left is of fourth order, or less than what two
+         * steps differ by where the curvature leaps */
+        CHECK(close_to((double)one.dlogp[i], d1 + (d1 - d2) / 3,
+                       size + fabs(d1 - d2)),
+              "%s, seed %d: dlogp of row %d is %.9g, by differences %.9g",
+              name(), (int)seed, (int)i, (double)one.dlogp[i],
+              d1 + (d1 - d2) / 3);
+    }
+}
+
+/* ---- Sums of a row ------------------------------------------------------- */
+
+/* log sum p^2 and the mean logit, in double, under scale and softcap. */
+static void squares_and_means(uint32_t kind, uint64_t seed)
+{
+    double mean[2] = { 0, 0 };
+    int64_t count[2] = { 0, 0 };
+    rng r = { seed };
+
+    if (kind != BNFLOSS_DPO && kind != BNFLOSS_KTO)
+        return;
+    make_loss(kind, seed);
+    fam.layout.flags = BNFLOSS_MEAN;
+    fam.layout.logit_scale = seed % 2 ? 0 : 1.5f;
+    fam.layout.softcap = seed % 3 ? 0 : 3;
+    for (int64_t i = 0; i < FAM_N; i++)
+        for (int64_t v = 0; v < FAM_V; v++)
+            fam_set_logit(i, v, rng_below(&r, 20) ? (float)(rng_normal(&r)
+                          * (double)(1 + i % 8)) : -HUGE_VALF);
+    for (int64_t i = 0; i < FAM_N; i++)
+        if (fam.label[i] >= 0)
+            fam_set_logit(i, fam.label[i], 1);
+    fam.out.log_square = fam.log_square;
+    fam_run_and_take(&one, "sums of rows");
+    for (int64_t i = 0; i < FAM_N; i++) {
+        double z[FAM_V], want;
+        plain_row x;
+
+        if (!fam_valid(i)) {
+            CHECK(fam.log_square[i] == 0, "an ignored row's log_square");
+            continue;
+        }
+        for (int64_t v = 0; v < FAM_V; v++)
+            z[v] = plain_map((double)fam_logit(i, v), seed % 2 ? 1 : 1.5,
+                             (double)fam.layout.softcap);
+        x = plain_softmax(z, FAM_V, fam.label[i]);
+        want = plain_log_square(&x, z, FAM_V);
+        CHECK(close_to((double)fam.log_square[i], want, 1e-6 * fabs(want)
+                       + 1e-9), "seed %d, row %d: log_square %.9g, not %.9g",
+              (int)seed, (int)i, (double)fam.log_square[i], want);
+        mean[fam_seq(i) % 2] += x.mean;
+        count[fam_seq(i) % 2]++;
+    }
+    CHECK(close_to(one.result.logits_chosen, mean[0] / (double)count[0], 1e-6)
+          && close_to(one.result.logits_rejected, mean[1] / (double)count[1],
+                      1e-6), "seed %d: mean logits %.9g, not %.9g", (int)seed,
+          one.result.logits_chosen, mean[0] / (double)count[0]);
 }
 
 int main(int argc, char **argv)
 {
-    static void (*const all[])(
-        rng *) = { row_sums,      shift,       permutation, monotone, masks,
-                   masks_between, full_target, rows_singly, stages,   in_place,
-                   loss_scale,    divided,     accumulate,  entries };
-    const long rows = argc > 1 ? atol(argv[1]) : 24000;
-    const int count = (int)(sizeof all / sizeof *all);
-    long calls = 0;
+    static void (*const of_rows[])(rng *) = {
+        gradient_sums, shift, permutation, monotone, masks, masks_between,
+        full_target, rows_singly, stages, in_place, loss_scale
+    };
+    static void (*const of_losses[])(uint32_t, uint64_t) = {
+        entries, types, accumulate, deferred, halves, padding, permuted,
+        divided, swapped, scaled, referenceless, weighted, sums, differences,
+        squares_and_means
+    };
+    const int row_count = (int)(sizeof of_rows / sizeof *of_rows);
+    const int loss_count = (int)(sizeof of_losses / sizeof *of_losses);
+    const long rounds = argc > 1 ? atol(argv[1]) : 12;
+    const long rows = argc > 2 ? atol(argv[2]) : 24000;
+    uint64_t seed = 1;
+    long calls = 0, batches = 0;
 
     FOR_EACH_ISA(isa) {
         rng r = { 30 };
 
         isa_now = isa;
         for (long i = 0; i < rows / 3; i += N, calls++)
-            all[i / N % count](&r);
+            of_rows[i / N % row_count](&r);
+        batches += rounds * BN_KINDS;
+        for (long n = 0; n < rounds; n++, seed++)
+            for (int k = 0; k < loss_count; k++)
+                for (uint32_t kind = 1; kind <= BN_KINDS; kind++)
+                    of_losses[k](kind, seed);
     }
-    printf("%ld rows for each of %d properties\n", calls / count * N, count);
+    CHECK(kinks * 50 < slopes, "%d of %d differences at kinks", (int)kinks,
+          (int)slopes);
+    CHECK(differ > 0, "BCO's shift does not see the call");
+    printf("%ld rows for each of %d properties of rows, %ld rows for each of "
+           "%d properties of losses\n", calls / row_count * N, row_count,
+           batches * FAM_N, loss_count);
     return test_end();
 }
