@@ -323,7 +323,7 @@ static void batch_norm_of_counted_pairs(uint32_t kind)
 /* ---- Losses -------------------------------------------------------------- */
 
 /* A loss that is switched off is off, whatever its rows hold. */
-static void spec_weight_0_alone(uint32_t kind)
+static void switched_off(uint32_t kind)
 {
     edge("E257");
     for (int how = -1; how < 3; how++) {
@@ -380,7 +380,7 @@ int main(void)
             pair_weight_0(kind);
             likelihood_of_weight_0(kind);
             batch_norm_of_counted_pairs(kind);
-            spec_weight_0_alone(kind);
+            switched_off(kind);
             spec_weight_0(kind);
         }
         baseline_of_weight_0();

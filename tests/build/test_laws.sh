@@ -83,6 +83,16 @@ law "no private words in comments" \
     "(^|[^a-z_])([Dd]oors?|house|floor [0-9]|strands?|ISA pages?)([^a-z_]|\$)" \
     '/* The door to the losses. */' none
 
+# Each line of EDGES.md is cited in the test that it names.
+sed -n 's/^| \(E[0-9]*\) .*| \([a-z_]*\) |$/\1 \2/p' tests/EDGES.md \
+    >"$scratch/edges"
+try "EDGES.md has lines" test "$(wc -l <"$scratch/edges")" -gt 200
+while read -r id test; do
+    [ "$test" = none ] || cat tests/"$test".c tests/proof/"$test".c \
+        2>"$scratch/none" | grep -qw "$id" || echo "$id: $test"
+done <"$scratch/edges" >"$scratch/found"
+refuse "not cited: $(head -n 3 "$scratch/found")" test -s "$scratch/found"
+
 for file in $(find src include examples bench tests -name '*.[ch]'); do
     try "$file opens with what it is" sh -c \
         'head -n 1 "$1" | grep -q "^/\* [^ ]"' sh "$file"

@@ -35,7 +35,7 @@ COVERAGE = ['-fprofile-instr-generate', '-fcoverage-mapping',
             '-fcoverage-mcdc']
 # The environments of a test, where one is not enough: without and with limits
 # on OpenMP's threads.
-RUNS = {'gaps': [{}, {'OMP_NUM_THREADS': '1', 'OMP_THREAD_LIMIT': '2'}]}
+RUNS = {'large': [{}, {'OMP_NUM_THREADS': '1', 'OMP_THREAD_LIMIT': '2'}]}
 
 
 def sh(command, **more):

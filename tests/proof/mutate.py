@@ -59,14 +59,15 @@ STRICT = {'<': '<=', '<=': '<', '>': '>=', '>=': '>'}
 SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
-THREADED = 'environment', 'scratch'
+THREADED = 'environment', 'scratch', 'large'
 # Tests of one part. Mutants of other parts would die there by chance.
 LOW = r'src/(kernels|rows)/'
 ABOUT = {'maths': r'src/losses/', 'cpu': r'src/kernels/(.*/)?cpu\.c$',
          'kernels': LOW, 'fused': LOW, 'shapes': LOW,
          'slices': r'src/(kernels|rows|door|api)/'}
-FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run properties gaps selftest '
-         'kernels family_edges guard edges batches').split()
+FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run loss_edges losses weights '
+         'shifts rows selftest errors mixes edges kernels guard properties '
+         'batches').split()
 SEEDS = {'fuzz_loss': 400, 'fuzz_run': 300, 'fuzz_structs': 150}
 
 

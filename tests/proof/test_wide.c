@@ -8,7 +8,7 @@
  * accumulation only their gradients can be written. The results must be those
  * of the same rows packed together. 32-bit products of row and stride wrap at
  * the second row, where they land in pages that cannot be touched, or on the
- * first row. */
+ * first row. E59 of EDGES.md. */
 #define _DEFAULT_SOURCE
 #include "../test.h"
 
@@ -25,28 +25,31 @@ typedef struct answer {
 } answer;
 
 static float dense[N * V];
+static uint32_t logits_type, grad_type;     /* of the case at hand */
 
-/* Room for N rows; only rows 0 and N-1 can be touched. NULL if the system
- * does not give that much address space. */
-static float *reserve(void)
+/* Room for N rows of floats; only the first and the last row of rows of this
+ * size can be touched. NULL if the system does not give that much address
+ * space. */
+static void *reserve(size_t size_of)
 {
-    const size_t size = ((size_t)(N - 1) * (size_t)stride + V) * 4 + PAGE;
+    const size_t size = ((size_t)(N - 1) * (size_t)stride + V) * 4 + 2 * PAGE;
     char *p = (char *)mmap(NULL, size, PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    const size_t last = (size_t)(N - 1) * (size_t)stride * 4 / PAGE * PAGE;
+    const size_t last = (size_t)(N - 1) * (size_t)stride * size_of / PAGE
+                        * PAGE;
 
     if (p == (char *)MAP_FAILED)
         return NULL;
     if (mprotect(p, PAGE, PROT_READ | PROT_WRITE) != 0
-        || mprotect(p + last, size - last, PROT_READ | PROT_WRITE) != 0)
+        || mprotect(p + last, 2 * PAGE, PROT_READ | PROT_WRITE) != 0)
         return NULL;
-    return (float *)(void *)p;
+    return p;
 }
 
-static void release(float *p)
+static void release(void *p)
 {
     if (p)
-        munmap(p, ((size_t)(N - 1) * (size_t)stride + V) * 4 + PAGE);
+        munmap(p, ((size_t)(N - 1) * (size_t)stride + V) * 4 + 2 * PAGE);
 }
 
 static int counts(int i)
@@ -55,7 +58,7 @@ static int counts(int i)
 }
 
 /* kind: one that is fused, and one that sweeps twice. */
-static void call(uint32_t kind, const float *z, float *g, int64_t separate,
+static void call(uint32_t kind, const void *z, void *g, int64_t separate,
                  answer *a)
 {
     static const int64_t start[] = { 0, 2, N };
@@ -72,6 +75,8 @@ static void call(uint32_t kind, const float *z, float *g, int64_t separate,
     EMPTY(out);
     EMPTY(a->result);
     l.label_type = BNFLOSS_I64;
+    l.logits_type = logits_type;
+    l.grad_type = grad_type;
     l.flags = BNFLOSS_ACCUMULATE;       /* ignored rows stay untouched */
     l.rows = N;
     l.vocab = V;
@@ -87,27 +92,28 @@ static void call(uint32_t kind, const float *z, float *g, int64_t separate,
     CHECK(bnfloss_run(&l, &s, &in, z, labels, g, &out, work, sizeof work, 1,
                       &a->result) == BNFLOSS_OK, "run");
     for (int i = 0; i < N; i++)
-        if (counts(i))
-            memcpy(a->grad + i * V, g + i * separate, V * sizeof *g);
+        for (int j = 0; j < V && counts(i); j++)
+            a->grad[i * V + j] = elem_get(grad_type, g, i * separate + j);
 }
 
-static void compare(uint32_t kind, const char *isa, float *z, float *g)
+static void compare(uint32_t kind, const char *isa, void *z, void *g)
 {
     static answer far, near;
-    static float grad[N * V];
+    static float packed[N * V], grad[N * V];    /* of any type */
 
     memset(&far, 0, sizeof far);
     memset(&near, 0, sizeof near);
     for (int i = 0; i < N; i++) {
         for (int j = 0; j < V; j++) {
-            grad[i * V + j] = (float)(i + j);
+            elem_put(logits_type, packed, i * V + j, dense[i * V + j]);
+            elem_put(grad_type, grad, i * V + j, (float)(i + j));
             if (!counts(i))
                 continue;
-            z[i * stride + j] = dense[i * V + j];
-            g[i * stride + j] = (float)(i + j);
+            elem_put(logits_type, z, i * stride + j, dense[i * V + j]);
+            elem_put(grad_type, g, i * stride + j, (float)(i + j));
         }
     }
-    call(kind, dense, grad, V, &near);
+    call(kind, packed, grad, V, &near);
     call(kind, z, g, stride, &far);
     CHECK(memcmp(&near.grad, &far.grad, sizeof near.grad) == 0,
           "%s, %s: gradient", bnfloss_kind_name(kind), isa);
@@ -121,22 +127,30 @@ static void compare(uint32_t kind, const char *isa, float *z, float *g)
 
 int main(void)
 {
-    float *z = reserve(), *g = reserve();
+    void *z[] = { reserve(4), reserve(2) }, *g[] = { reserve(4), reserve(2) };
     rng r = { 7 };
 
     for (int i = 0; i < N * V; i++)
         dense[i] = (float)(rng_below(&r, 255) - 127) / 16;
-    if (!z || !g) {
-        test_skip("48 GiB of address space");
+    if (!z[0] || !z[1] || !g[0] || !g[1]) {
+        test_skip("96 GiB of address space");
     } else {
         FOR_EACH_ISA(isa) {
-            compare(BNFLOSS_SFT, isa, z, g);
-            compare(BNFLOSS_BNF, isa, z, g);
-            compare(BNFLOSS_DPO, isa, z, g);
+            for (uint32_t n = 0; n < 9; n++) {
+                void *const from = z[n % 3 > 0], *const to = g[n / 3 > 0];
+
+                logits_type = n % 3;
+                grad_type = n / 3;
+                compare(BNFLOSS_SFT, isa, from, to);
+                compare(BNFLOSS_BNF, isa, from, to);
+                compare(BNFLOSS_DPO, isa, from, to);
+            }
         }
     }
-    release(z);
-    release(g);
+    for (int k = 0; k < 2; k++) {
+        release(z[k]);
+        release(g[k]);
+    }
     return test_end();
 }
 #else
