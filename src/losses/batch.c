@@ -90,10 +90,12 @@ static void bn_batch_open(bn_batch *batch, const bnfloss_spec *spec)
     params->tau_max = (double)spec->tau_max;
     params->rho = (double)spec->rho;
     params->cap = (double)spec->cap;
+    params->eps = (double)spec->eps;
     params->desirable = (double)spec->desirable_weight;
     params->undesirable = (double)spec->undesirable_weight;
     params->order = (double)spec->f_alpha;
     params->divergence = spec->f_divergence;
+    params->dft = (spec->flags & BNFLOSS_DFT) != 0;
     params->root = spec->rho > 0 ? bn_ada_root(params->rho) : 0;
     params->kl = params->baseline = params->margin = params->logit = 0;
     params->scale = 1;
@@ -281,7 +283,7 @@ static void bn_batch_counts(bn_batch *batch)
         seq->norm = spec->token_norm == BNFLOSS_NORM_NONE ? 1
                     : seq->n > 0                          ? 1 / n
                                                           : 0;
-        if (spec->kind == BNFLOSS_BNF)
+        if (batch->loss->traits & BN_SIGNED)
             seq->norm *= bn_side(batch, s);
         seq->norm *= bn_get_or(batch->in->seq_weight, s, 1);
         /* of coupled rows: what holds until the end, if they do not wait */
@@ -317,56 +319,57 @@ static double bn_ref_factor(const bn_batch *batch, int64_t i)
                : 1;
 }
 
-/* SFT's value and slope. x: the row, or NULL where only logp is known. */
-static void bn_sft_term(const bnfloss_spec *spec, const bn_token *token,
-                        const bnfloss_row *row, bn_term *term)
+/* Fills in the value and slope of a loss of tokens. row: see
+ * bn_batch_term(). */
+static void bn_token_term(const bn_batch *batch, int64_t i,
+                          const bn_token *token, const bnfloss_row *row)
 {
-    double lse;
+    bn_token_input input = { 0, 0, 0, 0, 0 };
+    bn_term *term = batch->term + i;
 
-    term->value = bn_sft(token, (spec->flags & BNFLOSS_DFT) != 0,
-                         &term->slope);
-    if (!row || bn_row_is_nan(row)
-        || !(row->label_smoothing > 0 || row->z_loss > 0))
-        return;
-    lse = bn_lse(row->label, row->leader, row->sum);
-    term->value = bn_sft_smoothed(token, (double)row->label_smoothing,
-                                  (double)row->z_loss,
-                                  bn_row_mean_gap(row, token->logp), lse);
-    if (row->z_loss > 0) {
-        term->extra = (double)row->z_loss * lse * lse;
+    input.ref = bn_ref_logp(batch, i);
+    if (row && !bn_row_is_nan(row)
+        && (row->label_smoothing > 0 || row->z_loss > 0)) {
+        input.smoothing = (double)row->label_smoothing;
+        input.mean_gap = bn_row_mean_gap(row, token->logp);
+        input.z_loss = (double)row->z_loss;
+        input.lse = bn_lse(row->label, row->leader, row->sum);
+    }
+    term->value = batch->loss->token_loss(&batch->numbers, token, &input,
+                                          &term->slope);
+    if (input.z_loss > 0) {
+        term->extra = input.z_loss * input.lse * input.lse;
         term->flags |= BN_Z_LOSS;
     }
 }
 
-/* Fills in a valid row's term. x: the row it comes from, or NULL where only
- * logp is known. */
+/* Fills in the term of a row whose gradient depends on others. */
+static void bn_coupled_term(const bn_batch *batch, int64_t i,
+                            const bn_token *token, const bnfloss_row *row)
+{
+    bn_term *term = batch->term + i;
+
+    term->value = token->logp - bn_ref_logp(batch, i);
+    if (batch->loss->traits & BN_MASK && batch->in->row_mask[i])
+        term->slope = bn_bmc_weight(token->logp, batch->numbers.cap);
+    if (batch->spec->flags & BNFLOSS_WPO)
+        term->extra = row ? bn_row_log_square(row)
+                          : (double)batch->in->log_square[i];
+}
+
+/* Fills in a valid row's term. row: its state, or NULL where only logp is
+ * known. */
 static void bn_batch_term(const bn_batch *batch, int64_t i,
                           const bn_token *token, const bnfloss_row *row)
 {
-    const bnfloss_spec *spec = batch->spec;
     bn_term *term = batch->term + i;
-    bn_bnf_token bnf;
 
     term->logp = token->logp;
-    switch (spec->kind) {
-    case BNFLOSS_SFT:
-        bn_sft_term(spec, token, row, term);
-        break;
-    case BNFLOSS_BNF:
-        bnf = bn_bnf(token, bn_ref_logp(batch, i), (double)spec->eps);
-        term->value = bnf.value;
-        term->slope = -bnf.g;
-        break;
-    default:
-        term->value = token->logp - bn_ref_logp(batch, i);
-        if (batch->loss->traits & BN_MASK && batch->in->row_mask[i])
-            term->slope = bn_bmc_weight(token->logp, batch->numbers.cap);
-        if (spec->flags & BNFLOSS_WPO)
-            term->extra = row ? bn_row_log_square(row)
-                              : (double)batch->in->log_square[i];
-        break;
-    }
-    if (bn_reads_ref(spec)) {
+    if (bn_couples(batch->loss))
+        bn_coupled_term(batch, i, token, row);
+    else
+        bn_token_term(batch, i, token, row);
+    if (bn_reads_ref(batch->spec)) {
         const float ref = batch->in->ref_logp[i];
 
         term->flags |= (ref > 0 ? BN_CLAMPED : 0)

@@ -71,3 +71,12 @@ static bn_bnf_token bn_bnf(const bn_token *token, bn_real ref, bn_real eps)
 {
     return eps > 0 ? bn_bnf_eps(token, ref, eps) : bn_bnf_exact(token, ref);
 }
+
+static bn_real bn_bnf_loss(const bn_params *params, const bn_token *token,
+                           const bn_token_input *input, bn_real *dlogp)
+{
+    const bn_bnf_token bnf = bn_bnf(token, input->ref, params->eps);
+
+    *dlogp = -bnf.g;
+    return bnf.value;
+}

@@ -165,7 +165,7 @@ static double bn_batch_finish(bn_batch *batch, const bnfloss_outputs *out,
     for (int64_t s = 0; s < batch->S; s++)
         bn_seq_sum(batch, s);
     loss = bn_batch_sum(batch, out->seq_loss, result);
-    if (batch->spec->kind != BNFLOSS_SFT)
+    if (bn_knows_sides(batch->loss))
         bn_side_metrics_of(batch, result);
     bn_batch_outputs(batch, out);
     result->tokens = batch->tokens;

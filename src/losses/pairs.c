@@ -56,13 +56,10 @@ static double bn_key(const bn_batch *batch, int64_t k, int first)
 {
     const bn_seq *chosen = batch->seq + bn_pair_seq(batch, k, 1);
     const bn_seq *rejected = batch->seq + bn_pair_seq(batch, k, -1);
-    double key;
 
-    if (batch->spec->kind == BNFLOSS_AOT)
-        key = first ? chosen->l - rejected->l : chosen->r - rejected->r;
-    else
-        key = first ? chosen->ratio : rejected->ratio;
-    return key;
+    if (batch->loss->traits & BN_UNPAIRED)
+        return first ? chosen->ratio : rejected->ratio;
+    return first ? chosen->l - rejected->l : chosen->r - rejected->r;
 }
 
 /* Whether pair i sorts before pair j; equal ones by their number. */
@@ -225,7 +222,7 @@ static void bn_batch_pairs(bn_batch *batch, bn_pair_sums *sums)
  * among b. */
 static void bn_batch_sorted(bn_batch *batch, bn_pair_sums *sums)
 {
-    const int paired = batch->spec->kind == BNFLOSS_AOT;
+    const int unpaired = (batch->loss->traits & BN_UNPAIRED) != 0;
 
     bn_sort_pairs(batch, 1);
     bn_sort_pairs(batch, 0);
@@ -245,7 +242,7 @@ static void bn_batch_sorted(bn_batch *batch, bn_pair_sums *sums)
                                               &pair.du);
         pair.d_chosen = batch->numbers.beta * pair.du;
         pair.d_rejected = -pair.d_chosen;
-        bn_pair_scatter(batch, i, paired ? i : j, pair, sums);
+        bn_pair_scatter(batch, i, unpaired ? j : i, pair, sums);
     }
 }
 

@@ -18,10 +18,21 @@ static bn_real bn_sft(const bn_token *token, int dft, bn_real *dlogp)
  *     value = (1-ls) nll + ls mean_v (lse - z'_v) + zeta lse^2
  *
  * mean_gap: the mean over the finite z'_v of lse - z'_v. The gradient's two
- * further terms belong to the row: see rows/row.c. */
+ * further terms belong to the row: see kernels/gradient.c. */
 static bn_real bn_sft_smoothed(const bn_token *token, bn_real ls, bn_real zeta,
                                bn_real mean_gap, bn_real lse)
 {
     return (ls < 1 ? -(1 - ls) * token->logp : 0)
            + (ls > 0 ? ls * mean_gap : 0) + (zeta > 0 ? zeta * lse * lse : 0);
+}
+
+static bn_real bn_sft_loss(const bn_params *params, const bn_token *token,
+                           const bn_token_input *input, bn_real *dlogp)
+{
+    const bn_real value = bn_sft(token, params->dft, dlogp);
+
+    if (!(input->smoothing > 0 || input->z_loss > 0))
+        return value;
+    return bn_sft_smoothed(token, input->smoothing, input->z_loss,
+                           input->mean_gap, input->lse);
 }
