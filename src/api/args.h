@@ -5,19 +5,19 @@ typedef struct bn_args {
     const bnfloss_spec *spec;
     const bnfloss_inputs *inputs;
     const bnfloss_outputs *outputs;
-    const void *logits, *labels;        /* (rows of the layout, ..) */
-    void *grad;
-    int64_t from, to;                   /* rows of the layout: [from, to) */
-    int64_t rows;                       /* where there is no layout */
-    const bnfloss_row *state;           /* read */
-    bnfloss_row *state_out;             /* written */
-    const bnfloss_row *ref_state;       /* the reference's */
-    const float *logp, *rest;           /* (rows), instead of states */
-    const float *dlogp;                 /* (rows), read */
-    float *dlogp_out;                   /* (rows), written */
-    void *work;
+    const void *logits, *labels;        /* (N,V) and (N), by the layout */
+    void *grad;                         /* (N,V) */
+    int64_t from, to;                   /* the rows to work on: [from, to) */
+    int64_t rows;                       /* N of a call without a layout */
+    const bnfloss_row *state;           /* (N), read */
+    bnfloss_row *state_out;             /* (N), written */
+    const bnfloss_row *ref_state;       /* (N), the reference's */
+    const float *logp, *rest;           /* (N), instead of states */
+    const float *dlogp;                 /* (N), read */
+    float *dlogp_out;                   /* (N), written */
+    void *work;                         /* work_bytes of scratch memory */
     uint64_t work_bytes;
     int32_t threads;
     bnfloss_result *result;
-    bnfloss_shifts *shifts;             /* what drift has for a result */
+    bnfloss_shifts *shifts;             /* the result of measure_shifts */
 } bn_args;

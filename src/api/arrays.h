@@ -1,5 +1,6 @@
-/* The arrays that a caller passes in bnfloss_inputs and bnfloss_outputs, a line
- * each. The checks of pointers, alignment, overlap and ranges are made of it. */
+/* The arrays that a caller passes in bnfloss_inputs and bnfloss_outputs, a
+ * line each. The checks of pointers, alignment, overlap and ranges are made of
+ * it. */
 
 /* ---- What losses need ------------------------------------------------- */
 
@@ -13,6 +14,7 @@ enum {
     BN_NO_ROW_OPTIONS = 1 << 25     /* no label smoothing, no z-loss */
 };
 
+/* Returns what one loss needs, with its options. */
 static unsigned bn_needs_of(const bnfloss_spec *spec)
 {
     const bn_loss *loss = bn_loss_of(spec->kind);
@@ -46,6 +48,7 @@ typedef enum bn_per {
     BN_PER_SPEC
 } bn_per;
 
+/* Returns how many elements an array has. */
 static int64_t bn_count_of(bn_per per, const bn_batch *batch)
 {
     switch (per) {
@@ -60,7 +63,7 @@ static int64_t bn_count_of(bn_per per, const bn_batch *batch)
     }
 }
 
-/* The pointer at an offset of a struct. */
+/* Returns the pointer that a struct has at an offset. */
 static const void *bn_pointer_at(const void *from, size_t at)
 {
     const void *p;
@@ -73,13 +76,13 @@ static const void *bn_pointer_at(const void *from, size_t at)
 
 typedef struct bn_input {
     const char *name;
-    size_t at, size;            /* its offset; bytes of an element */
+    size_t at, size;            /* offset in bnfloss_inputs; bytes an element */
     bn_per per;
-    unsigned readers;           /* needs of which one must be there, or 0 */
-    unsigned required_by;       /* needs of which any makes it required */
-    bnfloss_status error;       /* of an element out of range, or OK where
-                                   that is checked elsewhere */
-    bn_range range;             /* of its elements */
+    unsigned readers;           /* the needs that read it; 0: always allowed */
+    unsigned required_by;       /* the needs that cannot do without it */
+    bnfloss_status error;       /* of an element out of range; OK if elements
+                                   are checked elsewhere or need no check */
+    bn_range range;
 } bn_input;
 
 #define BN_IN(field) #field, offsetof(bnfloss_inputs, field)
@@ -171,7 +174,7 @@ typedef struct bn_output {
 
 #define BN_OUT(field) #field, offsetof(bnfloss_outputs, field)
 
-/* Of 4 bytes a row, from the row's state alone. */
+/* Outputs of a row's state, 4 bytes a row. */
 static const bn_output bn_row_outputs[] = {
     { BN_OUT(logp), 4, BN_PER_ROW },
     { BN_OUT(rest), 4, BN_PER_ROW },
@@ -180,7 +183,7 @@ static const bn_output bn_row_outputs[] = {
     { BN_OUT(argmax), 4, BN_PER_ROW }
 };
 
-/* From the losses. */
+/* Outputs of the losses. */
 static const bn_output bn_loss_outputs[] = {
     { BN_OUT(dlogp), 4, BN_PER_ROW },
     { BN_OUT(row_loss), 4, BN_PER_ROW },
@@ -198,6 +201,7 @@ enum {
     BN_LOSS_OUTPUTS = sizeof bn_loss_outputs / sizeof *bn_loss_outputs
 };
 
+/* Copies the caller's outputs, which may be NULL. */
 static bnfloss_status bn_read_outputs(bnfloss_outputs *to,
                                       const bnfloss_outputs *from)
 {
@@ -208,7 +212,7 @@ static bnfloss_status bn_read_outputs(bnfloss_outputs *to,
     return to->reserved ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
 }
 
-/* Rows [from, to). */
+/* Adds the rows [from, to) of the outputs of states. */
 static void bn_span_row_outputs(bn_spans *spans, const bnfloss_outputs *out,
                                 int64_t from, int64_t to)
 {

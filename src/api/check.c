@@ -17,22 +17,25 @@
 
 /* ---- Structs that carry their size -------------------------------------- */
 
-/* Numbers of 8 bytes are aligned like this, at 4 on i386. */
+/* The alignment of a number of 8 bytes: it is 4 on i386. */
 struct bn_align { char c; bnfloss_row x; };
 #define BN_ALIGN_STRUCT offsetof(struct bn_align, x)
 
-/* But one holds pointers alone, which 32-bit ARM aligns less than numbers. They
- * are copied before they are used. */
+/* bnfloss_outputs holds nothing but pointers, which 32-bit ARM aligns less
+ * than numbers. So a struct that is read needs no more than that: it is copied
+ * before it is used. */
 struct bn_align_pointer { char c; void *x; };
 #define BN_ALIGN_POINTER offsetof(struct bn_align_pointer, x)
 
+/* Returns whether a struct_size is one that any version may have. */
 static int bn_is_size(uint32_t size)
 {
     return size >= 8 && size <= 4096 && size % BN_ALIGN_POINTER == 0;
 }
 
-/* Copies what the caller's struct has of the known fields; *to holds the
- * defaults. Both start with their size. */
+/* Copies a caller's struct over *to, which holds the defaults. Both begin with
+ * their size. A shorter struct, of an older version, leaves the defaults of
+ * newer fields. A longer one must be 0 beyond the `known` bytes. */
 static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
 {
     const unsigned char *bytes = (const unsigned char *)from;
@@ -53,7 +56,7 @@ static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
     return BNFLOSS_OK;
 }
 
-/* Checks a struct that is only written: its size alone matters. */
+/* Checks a struct that is only written: only its size matters. */
 static bnfloss_status bn_check_result_size(const void *answer)
 {
     uint32_t size;
@@ -64,7 +67,7 @@ static bnfloss_status bn_check_result_size(const void *answer)
     return bn_is_size(size) ? BNFLOSS_OK : BNFLOSS_E_STRUCT;
 }
 
-/* A result may be missing. */
+/* Checks a result, which may be NULL. */
 static bnfloss_status bn_check_result(const bnfloss_result *result)
 {
     return result ? bn_check_result_size(result) : BNFLOSS_OK;
@@ -72,6 +75,8 @@ static bnfloss_status bn_check_result(const bnfloss_result *result)
 
 /* ---- Layout ------------------------------------------------------------- */
 
+/* Checks a layout and stores in *lay what it means, with every default filled
+ * in. Sizes are limited so that no product of them overflows. */
 static bnfloss_status bn_check_layout(const bnfloss_layout *from,
                                       bnfloss_layout *lay)
 {
@@ -170,6 +175,7 @@ static void bn_span_result(bn_spans *spans, const bnfloss_result *result)
         bn_span_add(spans, result, result->struct_size, 1, BN_WRITE);
 }
 
+/* Adds an array of row states. */
 static void bn_span_states(bn_spans *spans, const bnfloss_row *row,
                            int64_t count, int written)
 {
@@ -177,6 +183,8 @@ static void bn_span_states(bn_spans *spans, const bnfloss_row *row,
     spans->misaligned |= (uintptr_t)row % BN_ALIGN_STRUCT != 0;
 }
 
+/* Checks that all buffers are aligned and that none overlaps one that is
+ * written. */
 static bnfloss_status bn_spans_check(const bn_spans *spans)
 {
     if (spans->misaligned)
@@ -201,7 +209,7 @@ static void bn_span_rows(bn_spans *spans, const void *p, uint32_t type,
                     written);
 }
 
-/* Rows [a->from, a->to). */
+/* Adds the labels of the rows of a call. */
 static void bn_span_labels(bn_spans *spans, const bnfloss_layout *lay,
                            const bn_args *a)
 {
@@ -212,6 +220,7 @@ static void bn_span_labels(bn_spans *spans, const bnfloss_layout *lay,
                     a->to - a->from, size, BN_READ);
 }
 
+/* Adds the logits of the rows of a call. */
 static void bn_span_logits(bn_spans *spans, const bnfloss_layout *lay,
                            const bn_args *a)
 {
@@ -219,7 +228,8 @@ static void bn_span_logits(bn_spans *spans, const bnfloss_layout *lay,
                  lay->logits_stride, lay->vocab, BN_READ);
 }
 
-/* Logits and gradient, in place or apart. */
+/* Adds logits and gradient. They may be the same buffer, if their types and
+ * strides are the same and nothing is accumulated. */
 static bnfloss_status bn_check_grad(bn_spans *spans, const bnfloss_layout *lay,
                                     const bn_args *a)
 {
@@ -246,7 +256,8 @@ static int bn_is_skipped(int64_t label, const float *weight, int64_t i)
     return label < 0 || (weight && weight[i] == 0);
 }
 
-/* Of the rows [a->from, a->to). */
+/* Checks that every label of a row that counts is below the vocabulary's
+ * size. */
 static bnfloss_status bn_check_labels(const bnfloss_layout *lay,
                                       const bn_args *a, const float *weight,
                                       int64_t *where)

@@ -4,6 +4,7 @@ enum { BN_MAX_ALSO = 15 };      /* specs that follow the first one */
 
 /* ---- Spec --------------------------------------------------------------- */
 
+/* Returns the field of a spec that a number stands in. */
 static float bn_spec_number(const bnfloss_spec *spec, bn_number n)
 {
     float x;
@@ -12,7 +13,7 @@ static float bn_spec_number(const bnfloss_spec *spec, bn_number n)
     return x;
 }
 
-/* Whether a loss takes the number at this place of the spec, in some range. */
+/* Returns whether a loss takes the field at this offset, in whatever range. */
 static int bn_accepts_at(const bn_loss *loss, size_t at)
 {
     float unused;
@@ -24,7 +25,8 @@ static int bn_accepts_at(const bn_loss *loss, size_t at)
     return 0;
 }
 
-/* Numbers that the loss does not take are 0, those that it takes in range. */
+/* Checks that numbers which the loss does not take are 0, and that the others
+ * are in range. */
 static bnfloss_status bn_check_numbers(const bnfloss_spec *spec,
                                        const bn_loss *loss)
 {
@@ -60,6 +62,7 @@ static uint32_t bn_flags_of(const bn_loss *loss)
     return flags;
 }
 
+/* Checks the flags, norms and f-divergence of a spec. */
 static bnfloss_status bn_check_options(const bnfloss_spec *spec,
                                        const bn_loss *loss)
 {
@@ -86,6 +89,8 @@ static bnfloss_status bn_check_options(const bnfloss_spec *spec,
     return BNFLOSS_OK;
 }
 
+/* Checks one spec and stores it in *spec. A spec of an older version, which is
+ * shorter, gets the loss's defaults for what it lacks. */
 static bnfloss_status bn_check_spec(const bnfloss_spec *from,
                                     bnfloss_spec *spec)
 {
@@ -94,7 +99,7 @@ static bnfloss_status bn_check_spec(const bnfloss_spec *from,
 
     memset(&given, 0, sizeof given);
     BN_TRY(bn_read_struct(&given, sizeof given, from));
-    bn_spec_defaults(spec, given.kind);     /* the loss's, and over them */
+    bn_spec_defaults(spec, given.kind);
     (void)bn_read_struct(spec, sizeof *spec, from);
     loss = bn_loss_of(spec->kind);
     if (spec->reserved)
@@ -116,7 +121,8 @@ static bnfloss_status bn_check_spec(const bnfloss_spec *from,
     return BNFLOSS_OK;
 }
 
-/* Number k of a call's specs, which lie as far apart as the first is large. */
+/* Returns spec k of the caller's array, whose stride is the first one's
+ * struct_size. */
 static const bnfloss_spec *bn_spec_at(const bnfloss_spec *first, uint32_t k)
 {
     return (const bnfloss_spec *)((const char *)first
@@ -161,6 +167,7 @@ static bnfloss_status bn_check_row_options(unsigned needs, float smoothing,
 
 /* ---- Inputs ------------------------------------------------------------- */
 
+/* Checks that seq_start rises from 0 to N. */
 static bnfloss_status bn_check_sequences(const bn_batch *batch, int64_t *where)
 {
     const int64_t *start = batch->in->seq_start;
@@ -178,6 +185,7 @@ static bnfloss_status bn_check_sequences(const bn_batch *batch, int64_t *where)
     return BNFLOSS_OK;
 }
 
+/* Checks that each side is 1 or -1, and that of its place in a pair. */
 static bnfloss_status bn_check_sides(const bn_batch *batch, int64_t *where)
 {
     const int8_t *side = batch->in->side;

@@ -1,4 +1,4 @@
-/* The entry point of the measure of how far a policy has moved. */
+/* The entry point of bnfloss_measure_shifts(). */
 
 BN_NOINLINE static bnfloss_status bn_check_drift(const bn_args *a,
                                                  bn_drift_call *call,

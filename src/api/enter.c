@@ -10,7 +10,7 @@ static bn_args bn_args_none(void)
     return args;
 }
 
-/* Returns a result in which nothing is known. */
+/* Returns a result in which nothing is known: counts are 0, numbers NaN. */
 static bnfloss_result bn_result_empty(void)
 {
     bnfloss_result r;
@@ -27,9 +27,9 @@ static bnfloss_result bn_result_empty(void)
     return r;
 }
 
-/* Writes what fits into the caller's struct, which has been checked: after an
- * error, `where` alone. Both structs begin with struct_size, reserved, where.
- * Returns the status. */
+/* Copies a result to the caller's struct, as far as that knows its fields, and
+ * returns the status. After an error only `where` is copied. All structs of
+ * results begin with struct_size, reserved and where. */
 static bnfloss_status bn_write_result(void *to, bnfloss_status status,
                                       const void *from, size_t known)
 {
@@ -47,12 +47,13 @@ static bnfloss_status bn_write_result(void *to, bnfloss_status status,
     return status;
 }
 
-/* Checks the arguments, then computes, then fills in *r. Not inlined, so that
- * no arithmetic moves across the switch of the floating-point environment. */
+/* The body of an entry point: checks the arguments, computes, and fills in *r.
+ * It must not be inlined, so that no arithmetic moves across the switch of the
+ * floating-point environment. */
 typedef bnfloss_status bn_call_fn(const bn_args *args, bnfloss_result *r);
 
-/* Runs a call. The result struct is checked first, since errors are told in
- * it. The call runs in the default floating-point environment. */
+/* Runs a call in the default floating-point environment. The result struct is
+ * checked before all else, since an error's index is reported in it. */
 static bnfloss_status bn_enter(bn_call_fn *call, const bn_args *args)
 {
     bnfloss_status status = bn_check_result(args->result);

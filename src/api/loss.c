@@ -2,13 +2,15 @@
 
 /* ---- Work --------------------------------------------------------------- */
 
-/* A part of the caller's work buffer; all begin on 16 bytes. */
+/* Returns the bytes of one part of the work buffer. Each part begins at a
+ * multiple of 16. */
 static uint64_t bn_work_part(int64_t n, size_t size)
 {
     return ((uint64_t)n * size + 15) / 16 * 16;
 }
 
-/* Returns the bytes of work that a call needs. lay is NULL in the loss stage. */
+/* Returns the bytes of work that a call needs. lay is NULL in the loss
+ * stage. */
 static uint64_t bn_work_bytes(const bnfloss_layout *lay,
                               const bnfloss_spec *spec, int64_t rows,
                               int64_t sequences)
@@ -17,7 +19,7 @@ static uint64_t bn_work_bytes(const bnfloss_layout *lay,
 
     if (rows == 0 && sequences == 0)
         return 0;
-    if (sequences == 0)                 /* without seq_start there is one */
+    if (sequences == 0)                 /* without seq_start it is one */
         sequences = 1;
     bytes += bn_work_part(sequences, sizeof(bn_seq));
     if (spec->also)
@@ -36,7 +38,7 @@ static bnfloss_status bn_check_work(const bn_args *a, uint64_t needed)
     return needed > 0 && !a->work ? BNFLOSS_E_NULL : BNFLOSS_OK;
 }
 
-/* The first place from p on that is a multiple of `to`; NULL for NULL. */
+/* Returns p rounded up to a multiple of `to`; NULL for NULL. */
 static void *bn_aligned(void *p, uintptr_t to)
 {
     return p ? (unsigned char *)p + (to - (uintptr_t)p % to) % to : NULL;
@@ -47,6 +49,7 @@ static unsigned char *bn_work_begin(void *work)
     return (unsigned char *)bn_aligned(work, 16);
 }
 
+/* Takes the next part of the work buffer, for n elements. */
 static void *bn_work_take(unsigned char **work, int64_t n, size_t size)
 {
     void *part = *work;
@@ -93,9 +96,10 @@ bnfloss_status bnfloss_workspace(const bnfloss_layout *layout,
 
 /* ---- Loss --------------------------------------------------------------- */
 
+/* A call with losses. All structs of the caller have been copied. */
 typedef struct bn_loss_call {
-    const bn_args *args;        /* the caller's */
-    bnfloss_spec spec;          /* the one at hand */
+    const bn_args *args;
+    bnfloss_spec spec;          /* of the loss that is being taken */
     bnfloss_inputs in;
     bnfloss_outputs out;
     unsigned needs;             /* of all losses */
@@ -219,7 +223,7 @@ static void bn_batch_place(bn_loss_call *call, unsigned char **part)
                                                    sizeof(double));
 }
 
-/* A row of which only logp is known. */
+/* Fills in row i's term from its logp alone. */
 static void bn_loss_logp(bn_batch *batch, int64_t i, float logp, double rest)
 {
     bn_token token;
@@ -229,7 +233,8 @@ static void bn_loss_logp(bn_batch *batch, int64_t i, float logp, double rest)
     bn_batch_term(batch, i, &token, NULL);
 }
 
-/* The loss at hand, from the rows that the call was given. */
+/* Takes the loss call->spec of the rows' states or log-probabilities. Returns
+ * it, before its weight in the call. */
 static double bn_loss_one(bn_loss_call *call, const bnfloss_outputs *out,
                           bnfloss_result *r)
 {
@@ -249,7 +254,8 @@ static double bn_loss_one(bn_loss_call *call, const bnfloss_outputs *out,
     return bn_batch_finish(batch, out, r);
 }
 
-/* Where the result lacks a metric that a further loss of the call has. */
+/* Adds a further loss to the result of a call. A metric that is NaN so far is
+ * taken from it. */
 static void bn_result_fill(bnfloss_result *r, const bnfloss_result *other)
 {
     double *const have[] = { &r->z_loss, &r->sft_loss, &r->bnf_coefficient,
@@ -269,7 +275,8 @@ static void bn_result_fill(bnfloss_result *r, const bnfloss_result *other)
     r->zero_refs = bn_max_i64(r->zero_refs, other->zero_refs);
 }
 
-/* All losses of a call in turn. Several add their dlogp up in double. */
+/* Takes all losses of a call in turn. The first one fills in the outputs.
+ * Several add their dlogp up in double. */
 static void bn_loss_all(bn_loss_call *call, bnfloss_result *r)
 {
     const uint32_t also = call->spec.also;
@@ -297,6 +304,7 @@ static void bn_loss_all(bn_loss_call *call, bnfloss_result *r)
     }
 }
 
+/* Writes dlogp of the whole call, if it is wanted. */
 static void bn_loss_dlogp(const bn_loss_call *call, float *dlogp)
 {
     if (!dlogp)
@@ -376,7 +384,7 @@ static int bn_scratch_rows(const bn_run_call *call, uint64_t room)
     return rows >= (uint64_t)team ? team : 0;
 }
 
-/* Checks what a whole run asks of its options. */
+/* Checks the options of a run against each other. */
 static bnfloss_status bn_check_run_options(const bn_run_call *call)
 {
     const int deferred = (call->loss.spec.flags & BNFLOSS_DEFER_SCALE) != 0;
@@ -398,6 +406,7 @@ static bnfloss_status bn_check_run_options(const bn_run_call *call)
     return BNFLOSS_OK;
 }
 
+/* Checks the label and the reference of every row that counts. */
 static bnfloss_status bn_check_run_rows(const bn_run_call *call,
                                         const bn_args *a, int64_t *where)
 {
@@ -411,7 +420,7 @@ static bnfloss_status bn_check_run_rows(const bn_run_call *call,
     return BNFLOSS_OK;
 }
 
-/* The row range of *a becomes that of the layout. */
+/* Checks a run. Its row range in *a becomes that of the layout. */
 BN_NOINLINE static bnfloss_status bn_check_run(bn_args *a, bn_run_call *call,
                                                int64_t *where)
 {
@@ -441,7 +450,8 @@ BN_NOINLINE static bnfloss_status bn_check_run(bn_args *a, bn_run_call *call,
     return bn_check_run_rows(call, a, where);
 }
 
-/* Lays a checked call out: its work buffer, the rows that count. */
+/* Prepares a checked call: divides the work buffer and marks the rows that
+ * count. */
 static bn_job bn_run_job(bn_run_call *call)
 {
     const bn_args *a = call->loss.args;
@@ -477,7 +487,9 @@ static bn_job bn_run_job(bn_run_call *call)
     return job;
 }
 
-/* The sweeps of a checked call, with the losses between or within them. */
+/* Runs the sweeps of a prepared call. A loss of tokens is taken within the
+ * first sweep, any other loss after it, and then a second sweep gives the
+ * gradients. */
 static void bn_run(bn_run_call *call, bn_job *job, bnfloss_result *r)
 {
     const int fused = bn_is_fused(&call->loss.spec);

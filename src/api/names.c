@@ -1,4 +1,5 @@
-/* What the library calls itself, its errors and its losses. */
+/* Names and texts: of the library, instruction sets, errors and losses; and the
+ * defaults of a loss. */
 
 const char *bnfloss_version(void)
 {
@@ -80,7 +81,7 @@ const char *bnfloss_kind_name(uint32_t kind)
     return loss ? loss->name : NULL;
 }
 
-/* All fields but the size, whatever the kind. */
+/* Fills in all fields but struct_size. An unknown kind has defaults too. */
 static void bn_spec_defaults(bnfloss_spec *spec, uint32_t kind)
 {
     const bn_loss *loss = bn_loss_of(kind);

@@ -13,6 +13,7 @@ static void bn_count_rows(const bnfloss_row *state, int64_t from, int64_t to,
     }
 }
 
+/* Checks the row range of a call. */
 static bnfloss_status bn_check_range(const bnfloss_layout *lay,
                                      const bn_args *a)
 {
@@ -27,7 +28,7 @@ static int bn_wants_entropy(const bnfloss_outputs *out)
 }
 
 typedef struct bn_forward_call {
-    bnfloss_layout layout;
+    bnfloss_layout layout;      /* resolved */
     bnfloss_outputs out;
 } bn_forward_call;
 
@@ -108,8 +109,8 @@ static bnfloss_status bn_check_rows(int64_t rows)
     return rows < 0 || rows > BN_MAX_ROWS ? BNFLOSS_E_SHAPE : BNFLOSS_OK;
 }
 
-/* Returns whether b may be added to a: states of the same row, of other
- * columns, with the same sums and options. */
+/* Returns whether two states are of the same row, with the same sums and
+ * options, and at most one of them has its label. */
 static int bn_states_fit(const bnfloss_row *a, const bnfloss_row *b)
 {
     const uint32_t both = BNFLOSS_ROW_IGNORED | BNFLOSS_ROW_ENTROPY

@@ -148,7 +148,7 @@ BN_KERNEL static int64_t BN_FN(find)(const BN_FN(source) *source, float z,
  * this chunk is summed (rows/pending.c draws it). */
 typedef struct BN_FN(relay) {
     const bn_scaling *scaling;
-    int64_t head;               /* how far its gradients are ahead of the sums */
+    int64_t head;               /* how far gradients are ahead of the sums */
     float *in_place;            /* exps, where they are scaled in place, group
                                  * by group; else NULL, and a span ahead of the
                                  * exponentials that overwrite them */

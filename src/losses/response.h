@@ -19,17 +19,17 @@ typedef struct bn_response {
 } bn_response;
 
 typedef struct bn_params {
-    /* of the spec, under its names; beta is 1 where a loss has none */
+    /* from the spec, under its names; beta is 1 for a loss that has none */
     bn_real beta, flip, gamma, alpha, penalty, tau, tau_max, rho, cap, eps;
     bn_real desirable, undesirable, order;
     uint32_t divergence;
     int dft;
     bn_real root;       /* Ada-DPO: see adadpo.h */
-    /* of the call */
+    /* from the call */
     bn_real kl, baseline;
-    /* of the pair at hand */
-    bn_real scale, margin; /* s and m' of u = s beta h + m' */
-    bn_real logit;      /* iREPO: that of the soft label */
+    /* from the pair */
+    bn_real scale, margin;  /* s and m' of u = s beta h + m' */
+    bn_real logit;      /* iREPO: the logit of the soft label */
 } bn_params;
 
 /* A loss of one token: L and dL/dlogp, before side and normalisation. */
@@ -42,8 +42,8 @@ static bn_real bn_mean_logp(const bn_response *response)
     return response->l / response->n;
 }
 
-/* a * b where a = 0 wins over an infinite b: the limit of every product here,
- * in which a falls exponentially. */
+/* Returns a * b, and 0 if a is 0 and b infinite. That is the limit of every
+ * product here, since a falls exponentially. */
 static bn_real bn_times(bn_real a, bn_real b)
 {
     const bn_real product = a * b;
@@ -51,5 +51,5 @@ static bn_real bn_times(bn_real a, bn_real b)
     return product != product && a == 0 && b == b ? a : product;
 }
 
-/* sig'(x) = sig(x) sig(-x) */
+/* Returns sig'(x) = sig(x) sig(-x). */
 static bn_real bn_bell(bn_real x) { return bn_sigmoid(x) * bn_sigmoid(-x); }

@@ -3,7 +3,7 @@
  *     value = -logp,        dlogp = -1
  *     DFT   = -sg(p) logp,  dlogp = -p      (arXiv 2508.05629, eq. 9)
  *
- * sg(.) is frozen: no gradient goes through it. */
+ * No gradient goes through sg(.). */
 
 static bn_real bn_sft(const bn_token *token, int dft, bn_real *dlogp)
 {
@@ -13,12 +13,12 @@ static bn_real bn_sft(const bn_token *token, int dft, bn_real *dlogp)
     return p > 0 ? 0 - p * token->logp : 0;
 }
 
-/* SFT with label smoothing (ls) and z-loss (zeta):
+/* Returns the value of SFT with label smoothing (ls) and z-loss (zeta):
  *
  *     value = (1-ls) nll + ls mean_v (lse - z'_v) + zeta lse^2
  *
- * mean_gap: the mean over the finite z'_v of lse - z'_v. The gradient's two
- * further terms belong to the row: see kernels/gradient.c. */
+ * mean_gap is that mean, over the finite z'_v. These two terms have gradients
+ * that do not go through the label's logp: kernels/gradient.c adds them. */
 static bn_real bn_sft_smoothed(const bn_token *token, bn_real ls, bn_real zeta,
                                bn_real mean_gap, bn_real lse)
 {
