@@ -44,12 +44,15 @@
 #include "rows/sweep.c"     /* a batch through its rows */
 
 /* API: every public function. */
-#include "api/check.c"      /* checks: structs, layout, buffers */
+#include "api/args.h"       /* the arguments of a call in one struct */
+#include "api/check.c"      /* checks: structs, layout, buffers, labels */
+#include "api/enter.c"      /* what every call does first and last */
 #include "api/names.c"      /* names, status texts, defaults */
+#include "api/arrays.h"     /* the arrays of inputs and outputs, a line each */
 #include "api/check_loss.c" /* checks: spec and inputs */
 #include "api/stages.c"     /* forward, merge, outputs, backward */
 #include "api/loss.c"       /* workspace, loss, run */
-#include "api/drift.c"
+#include "api/drift.c"      /* how far the policy has moved */
 #include "api/selftest.c"   /* the library's test of the machine */
 
 #include "precise_end.h"    /* closes what precise.h opened */

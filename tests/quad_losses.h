@@ -85,8 +85,7 @@ static inline float two_to(rng *r, double spread)
 
 /* Anywhere in a range, at its ends too. Where it has no end worth the name,
  * a few powers of two around the default. */
-static inline float number_draw(rng *r, const bn_number_range *range,
-                                float usual)
+static inline float number_draw(rng *r, const bn_range *range, float usual)
 {
     const int what = (int)rng_below(r, 12);
     const float low = range->open & BN_ABOVE ? next_float(range->low, 1)
@@ -119,7 +118,7 @@ static inline void spec_draw(bnfloss_spec *spec, uint32_t kind, rng *r)
         if (n == BN_SFT_WEIGHT || n == BN_LD_ALPHA
             || !bn_accepts(loss, (bn_number)n, &usual))
             continue;
-        x = number_draw(r, bn_number_ranges + n, usual);
+        x = number_draw(r, &bn_number_ranges[n].range, usual);
         memcpy((char *)spec + bn_number_ranges[n].at, &x, sizeof x);
     }
     if (bn_accepts(loss, BN_TAU_MAX, &usual) && spec->tau_max < spec->tau)

@@ -66,9 +66,10 @@ typedef struct described {
 /* In the order of their kinds. ld_alpha is 1, f_alpha 0.5 where there are
  * any; sft_weight is the last of `value` where it is not 0. */
 static const described losses[BN_KINDS] = {
-    { "bnf", BN_BY_TOKEN, 0, B(EPS), REF_SIDES, { 0 }, 0 },
+    { "bnf", BN_BY_TOKEN, 0, B(EPS), REF_SIDES | BN_SIGNED | BN_REST, { 0 },
+      0 },
     { "dpo", BN_BY_PAIR, 1, DPO_LIKE | B(F_ALPHA), REF_DIV, { 0.1f }, 1 },
-    { "sft", BN_BY_TOKEN, 0, 0, 0, { 0 }, 0 },
+    { "sft", BN_BY_TOKEN, 0, 0, BN_CROSS_ENTROPY, { 0 }, 0 },
     { "robust", BN_BY_PAIR, 1, BETA | B(FLIP_ROBUST) | DIVERGES, REF_DIV,
       { 0.1f }, 1 },
     { "hinge", BN_BY_PAIR, 1, BETA | DIVERGES, REF_DIV, { 0.1f }, 1 },
@@ -112,7 +113,8 @@ static const described losses[BN_KINDS] = {
     { "orpo", BN_BY_PAIR, 0, B(PENALTY) | PAIRED, BN_LENGTHS | BN_MEAN_REWARD,
       { 0.1f, 1 }, 2 },
     { "aot", BN_BY_BATCH, 0, DPO_LIKE, REF, { 0.1f }, 1 },
-    { "aot_unpaired", BN_BY_BATCH, 0, DPO_LIKE, REF, { 0.1f }, 1 },
+    { "aot_unpaired", BN_BY_BATCH, 0, DPO_LIKE, REF | BN_UNPAIRED,
+      { 0.1f }, 1 },
     { "kto", BN_BY_SEQUENCE, 0, BETA | WISHES, REF_SIDES | BN_KL,
       { 0.1f, 1, 1 }, 0 },
     { "bco", BN_BY_SEQUENCE, 0, BETA | WISHES, REF_SIDES | BN_BASELINE,
@@ -142,7 +144,7 @@ static void same_table(uint32_t kind)
 
     CHECK(strcmp(l->name, d->name) == 0 && l->shape == d->shape
           && has_margin(kind) == d->margin && l->traits == d->traits
-          && l->sft_norm == d->sft_norm, "%s: the table has %s, traits %x, "
+          && (!is_paired(kind) || l->norm == d->sft_norm), "%s: the table has %s, traits %x, "
           "not %x", d->name, l->name, l->traits, d->traits);
     CHECK(flags_taken(kind) == flags_described(kind), "%s: flags %x, not %x",
           d->name, flags_taken(kind), flags_described(kind));

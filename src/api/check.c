@@ -1,7 +1,8 @@
 /* Everything that can be wrong with a call, found before anything is written.
  *
- * Each bn_check_*() returns a status and leaves the offending index in *where.
- * Ranges are tested as !(low <= x && x <= high), which NaN fails. */
+ * Each bn_check_*() returns a status and leaves the index of the offending
+ * element in *where. Ranges are tested as !(low <= x && x <= high), which NaN
+ * fails. */
 
 #define BN_TRY(call)                                                          \
     do {                                                                      \
@@ -16,22 +17,25 @@
 
 /* ---- Structs that carry their size -------------------------------------- */
 
-/* Numbers of 8 bytes are aligned like this, at 4 on i386. */
+/* The alignment of a number of 8 bytes: it is 4 on i386. */
 struct bn_align { char c; bnfloss_row x; };
 #define BN_ALIGN_STRUCT offsetof(struct bn_align, x)
 
-/* But one holds pointers alone, which 32-bit ARM aligns less than numbers. They
- * are copied before they are used. */
+/* bnfloss_outputs holds nothing but pointers, which 32-bit ARM aligns less
+ * than numbers. So a struct that is read needs no more than that: it is copied
+ * before it is used. */
 struct bn_align_pointer { char c; void *x; };
 #define BN_ALIGN_POINTER offsetof(struct bn_align_pointer, x)
 
+/* Returns whether a struct_size is one that any version may have. */
 static int bn_is_size(uint32_t size)
 {
     return size >= 8 && size <= 4096 && size % BN_ALIGN_POINTER == 0;
 }
 
-/* Copies what the caller's struct has of the known fields; *to holds the
- * defaults. Both start with their size. */
+/* Copies a caller's struct over *to, which holds the defaults. Both begin with
+ * their size. A shorter struct, of an older version, leaves the defaults of
+ * newer fields. A longer one must be 0 beyond the `known` bytes. */
 static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
 {
     const unsigned char *bytes = (const unsigned char *)from;
@@ -52,17 +56,7 @@ static bnfloss_status bn_read_struct(void *to, uint32_t known, const void *from)
     return BNFLOSS_OK;
 }
 
-static bnfloss_status bn_read_outputs(bnfloss_outputs *to,
-                                      const bnfloss_outputs *from)
-{
-    memset(to, 0, sizeof *to);
-    if (!from)
-        return BNFLOSS_OK;
-    BN_TRY(bn_read_struct(to, sizeof *to, from));
-    return to->reserved ? BNFLOSS_E_STRUCT : BNFLOSS_OK;
-}
-
-/* What an answer holds besides its size does not matter. */
+/* Checks a struct that is only written: only its size matters. */
 static bnfloss_status bn_check_result_size(const void *answer)
 {
     uint32_t size;
@@ -73,7 +67,7 @@ static bnfloss_status bn_check_result_size(const void *answer)
     return bn_is_size(size) ? BNFLOSS_OK : BNFLOSS_E_STRUCT;
 }
 
-/* A result may be missing. */
+/* Checks a result, which may be NULL. */
 static bnfloss_status bn_check_result(const bnfloss_result *result)
 {
     return result ? bn_check_result_size(result) : BNFLOSS_OK;
@@ -81,6 +75,8 @@ static bnfloss_status bn_check_result(const bnfloss_result *result)
 
 /* ---- Layout ------------------------------------------------------------- */
 
+/* Checks a layout and stores in *lay what it means, with every default filled
+ * in. Sizes are limited so that no product of them overflows. */
 static bnfloss_status bn_check_layout(const bnfloss_layout *from,
                                       bnfloss_layout *lay)
 {
@@ -133,30 +129,10 @@ static bnfloss_status bn_check_layout(const bnfloss_layout *from,
     return BNFLOSS_OK;
 }
 
-/* Rows of this weight or label are not looked at. weight may be NULL. */
-static int bn_is_skipped(int64_t label, const float *weight, int64_t i)
-{
-    return label < 0 || (weight && weight[i] == 0);
-}
-
-static bnfloss_status bn_check_labels(const bnfloss_layout *lay, const void *labels,
-                                      const float *weight, int64_t from,
-                                      int64_t to, int64_t *where)
-{
-    for (int64_t i = from; i < to; i++) {
-        const int64_t y = bn_label(lay, labels, i);
-
-        if (y >= lay->vocab_total && !bn_is_skipped(y, weight, i)) {
-            *where = i;
-            return BNFLOSS_E_LABEL;
-        }
-    }
-    return BNFLOSS_OK;
-}
-
 /* ---- Buffers ------------------------------------------------------------ */
 
-/* The buffers of a call, for alignment and overlap. */
+/* A buffer of the caller's. All those of a call are gathered, to find out
+ * whether one that is written overlaps another. */
 typedef struct bn_span {
     uintptr_t begin, end;
     int written;
@@ -168,13 +144,15 @@ typedef struct bn_spans {
     int misaligned;
 } bn_spans;
 
-/* Of an element of so many bytes; structs are looked at where added. */
+/* Returns the alignment of an element of so many bytes. Structs are checked
+ * where they are added. */
 static size_t bn_alignment(size_t size)
 {
     return size > 8 ? 1 : size == 8 ? BN_ALIGN_STRUCT : size;
 }
 
-/* count elements from p; NULL and empty buffers lie nowhere */
+/* Adds a buffer of `count` elements of `size` bytes. One that is NULL or empty
+ * overlaps nothing. */
 static void bn_span_add(bn_spans *spans, const void *p, int64_t count,
                         size_t size, int written)
 {
@@ -197,6 +175,7 @@ static void bn_span_result(bn_spans *spans, const bnfloss_result *result)
         bn_span_add(spans, result, result->struct_size, 1, BN_WRITE);
 }
 
+/* Adds an array of row states. */
 static void bn_span_states(bn_spans *spans, const bnfloss_row *row,
                            int64_t count, int written)
 {
@@ -204,6 +183,8 @@ static void bn_span_states(bn_spans *spans, const bnfloss_row *row,
     spans->misaligned |= (uintptr_t)row % BN_ALIGN_STRUCT != 0;
 }
 
+/* Checks that all buffers are aligned and that none overlaps one that is
+ * written. */
 static bnfloss_status bn_spans_check(const bn_spans *spans)
 {
     if (spans->misaligned)
@@ -217,7 +198,7 @@ static bnfloss_status bn_spans_check(const bn_spans *spans)
     return BNFLOSS_OK;
 }
 
-/* Rows [from, to) of a matrix. */
+/* Adds the rows [from, to) of a matrix. */
 static void bn_span_rows(bn_spans *spans, const void *p, uint32_t type,
                          int64_t from, int64_t to, int64_t stride,
                          int64_t cols, int written)
@@ -228,90 +209,66 @@ static void bn_span_rows(bn_spans *spans, const void *p, uint32_t type,
                     written);
 }
 
+/* Adds the labels of the rows of a call. */
 static void bn_span_labels(bn_spans *spans, const bnfloss_layout *lay,
-                           const void *labels, int64_t from, int64_t to)
+                           const bn_args *a)
 {
     const size_t size = lay->label_type == BNFLOSS_I64 ? 8 : 4;
 
-    if (labels && to > from)
-        bn_span_add(spans, (const char *)labels + (size_t)from * size,
-                    to - from, size, BN_READ);
+    if (a->labels && a->to > a->from)
+        bn_span_add(spans, (const char *)a->labels + (size_t)a->from * size,
+                    a->to - a->from, size, BN_READ);
 }
 
-/* Logits and gradient, in place or apart. */
-static bnfloss_status bn_check_grad(bn_spans *spans, const bnfloss_layout *lay,
-                                    const void *logits, const void *grad,
-                                    int64_t from, int64_t to)
+/* Adds the logits of the rows of a call. */
+static void bn_span_logits(bn_spans *spans, const bnfloss_layout *lay,
+                           const bn_args *a)
 {
-    if (grad && grad == logits) {
-        if (lay->logits_type != lay->grad_type
+    bn_span_rows(spans, a->logits, lay->logits_type, a->from, a->to,
+                 lay->logits_stride, lay->vocab, BN_READ);
+}
+
+/* Adds logits and gradient. They may be the same buffer, if their types and
+ * strides are the same and nothing is accumulated. */
+static bnfloss_status bn_check_grad(bn_spans *spans, const bnfloss_layout *lay,
+                                    const bn_args *a)
+{
+    const int in_place = a->grad && a->grad == a->logits;
+
+    if (in_place
+        && (lay->logits_type != lay->grad_type
             || lay->logits_stride != lay->grad_stride
-            || lay->flags & BNFLOSS_ACCUMULATE)
-            return BNFLOSS_E_OVERLAP;
-        bn_span_rows(spans, grad, lay->grad_type, from, to, lay->grad_stride,
-                     lay->grad_cols, BN_WRITE);
-        return BNFLOSS_OK;
-    }
-    bn_span_rows(spans, logits, lay->logits_type, from, to, lay->logits_stride,
-                 lay->vocab, BN_READ);
-    bn_span_rows(spans, grad, lay->grad_type, from, to, lay->grad_stride,
-                 lay->grad_cols, BN_WRITE);
+            || lay->flags & BNFLOSS_ACCUMULATE))
+        return BNFLOSS_E_OVERLAP;
+    if (!in_place)
+        bn_span_logits(spans, lay, a);
+    bn_span_rows(spans, a->grad, lay->grad_type, a->from, a->to,
+                 lay->grad_stride, lay->grad_cols, BN_WRITE);
     return BNFLOSS_OK;
 }
 
-static void bn_span_row_outputs(bn_spans *spans, const bnfloss_outputs *out,
-                                int64_t from, int64_t to)
+/* ---- Labels ------------------------------------------------------------- */
+
+/* Returns whether row i is not looked at, for its label or its weight. weight
+ * may be NULL. */
+static int bn_is_skipped(int64_t label, const float *weight, int64_t i)
 {
-    if (out->logp)
-        bn_span_add(spans, out->logp + from, to - from, 4, BN_WRITE);
-    if (out->rest)
-        bn_span_add(spans, out->rest + from, to - from, 4, BN_WRITE);
-    if (out->entropy)
-        bn_span_add(spans, out->entropy + from, to - from, 4, BN_WRITE);
-    if (out->log_square)
-        bn_span_add(spans, out->log_square + from, to - from, 4, BN_WRITE);
-    if (out->argmax)
-        bn_span_add(spans, out->argmax + from, to - from, 4, BN_WRITE);
+    return label < 0 || (weight && weight[i] == 0);
 }
 
-static void bn_span_loss_outputs(bn_spans *spans, const bnfloss_outputs *out,
-                                 const bn_batch *batch)
+/* Checks that every label of a row that counts is below the vocabulary's
+ * size. */
+static bnfloss_status bn_check_labels(const bnfloss_layout *lay,
+                                      const bn_args *a, const float *weight,
+                                      int64_t *where)
 {
-    bn_span_add(spans, out->dlogp, batch->N, 4, BN_WRITE);
-    bn_span_add(spans, out->row_loss, batch->N, 4, BN_WRITE);
-    bn_span_add(spans, out->row_scale, batch->N, 4, BN_WRITE);
-    bn_span_add(spans, out->seq_logp, batch->S, 8, BN_WRITE);
-    bn_span_add(spans, out->seq_ratio, batch->S, 8, BN_WRITE);
-    bn_span_add(spans, out->seq_loss,
-                bn_has_pairs(batch->loss) ? batch->P : batch->S, 8, BN_WRITE);
-    bn_span_add(spans, out->distance_grad, batch->S, 4, BN_WRITE);
-    bn_span_add(spans, out->spec_loss, 1 + (int64_t)batch->spec->also, 8,
-                BN_WRITE);
-}
+    for (int64_t i = a->from; i < a->to; i++) {
+        const int64_t y = bn_label(lay, a->labels, i);
 
-/* All specs of a call: those after the first are read once more, late. */
-static void bn_span_specs(bn_spans *spans, const bnfloss_spec *first,
-                          uint32_t also)
-{
-    bn_span_add(spans, first, (1 + (int64_t)also) * first->struct_size, 1,
-                BN_READ);
-}
-
-static void bn_span_inputs(bn_spans *spans, const bn_batch *batch)
-{
-    const bnfloss_inputs *in = batch->in;
-
-    bn_span_add(spans, in->seq_start, batch->S + 1, 8, BN_READ);
-    bn_span_add(spans, in->side, batch->S, 1, BN_READ);
-    bn_span_add(spans, in->ref_logp, batch->N, 4, BN_READ);
-    bn_span_add(spans, in->row_weight, batch->N, 4, BN_READ);
-    bn_span_add(spans, in->seq_weight, batch->S, 4, BN_READ);
-    bn_span_add(spans, in->pair_weight, batch->P, 4, BN_READ);
-    bn_span_add(spans, in->pair_scale, batch->P, 4, BN_READ);
-    bn_span_add(spans, in->pair_margin, batch->P, 4, BN_READ);
-    bn_span_add(spans, in->soft_label, batch->P, 4, BN_READ);
-    bn_span_add(spans, in->distance, batch->S, 4, BN_READ);
-    bn_span_add(spans, in->row_mask, batch->N, 1, BN_READ);
-    bn_span_add(spans, in->log_square, batch->N, 4, BN_READ);
-    bn_span_add(spans, in->mismatched, in->mismatches, 8, BN_READ);
+        if (y >= lay->vocab_total && !bn_is_skipped(y, weight, i)) {
+            *where = i;
+            return BNFLOSS_E_LABEL;
+        }
+    }
+    return BNFLOSS_OK;
 }

@@ -1,22 +1,25 @@
-/* The entry points of the losses: work bytes, the loss stage, the whole run. */
+/* The entry points of the losses: the work buffer, the loss stage, a run. */
 
 /* ---- Work --------------------------------------------------------------- */
 
-/* A part of the caller's work buffer; all begin on 16 bytes. */
+/* Returns the bytes of one part of the work buffer. Each part begins at a
+ * multiple of 16. */
 static uint64_t bn_work_part(int64_t n, size_t size)
 {
     return ((uint64_t)n * size + 15) / 16 * 16;
 }
 
-/* w NULL: the loss stage alone. */
-static uint64_t bn_work_bytes(const bnfloss_layout *lay, const bnfloss_spec *spec,
-                              int64_t rows, int64_t sequences)
+/* Returns the bytes of work that a call needs. lay is NULL in the loss
+ * stage. */
+static uint64_t bn_work_bytes(const bnfloss_layout *lay,
+                              const bnfloss_spec *spec, int64_t rows,
+                              int64_t sequences)
 {
     uint64_t bytes = 16 + bn_work_part(rows, sizeof(bn_term));
 
     if (rows == 0 && sequences == 0)
         return 0;
-    if (sequences == 0)                 /* without seq_start there is one */
+    if (sequences == 0)                 /* without seq_start it is one */
         sequences = 1;
     bytes += bn_work_part(sequences, sizeof(bn_seq));
     if (spec->also)
@@ -28,15 +31,14 @@ static uint64_t bn_work_bytes(const bnfloss_layout *lay, const bnfloss_spec *spe
     return bytes;
 }
 
-static bnfloss_status bn_check_work(const void *work, uint64_t given,
-                                    uint64_t needed)
+static bnfloss_status bn_check_work(const bn_args *a, uint64_t needed)
 {
-    if (given < needed)
+    if (a->work_bytes < needed)
         return BNFLOSS_E_WORK;
-    return needed > 0 && !work ? BNFLOSS_E_NULL : BNFLOSS_OK;
+    return needed > 0 && !a->work ? BNFLOSS_E_NULL : BNFLOSS_OK;
 }
 
-/* The first place from p on that is a multiple of `to`; NULL for NULL. */
+/* Returns p rounded up to a multiple of `to`; NULL for NULL. */
 static void *bn_aligned(void *p, uintptr_t to)
 {
     return p ? (unsigned char *)p + (to - (uintptr_t)p % to) % to : NULL;
@@ -47,6 +49,7 @@ static unsigned char *bn_work_begin(void *work)
     return (unsigned char *)bn_aligned(work, 16);
 }
 
+/* Takes the next part of the work buffer, for n elements. */
 static void *bn_work_take(unsigned char **work, int64_t n, size_t size)
 {
     void *part = *work;
@@ -61,13 +64,13 @@ BN_NOINLINE static bnfloss_status bn_do_workspace(
     const bnfloss_layout *layout, const bnfloss_spec *spec, int64_t rows,
     int64_t sequences, uint64_t *bytes)
 {
-    bnfloss_spec p;
-    bn_needs needs;
+    bnfloss_spec first;
     bnfloss_layout lay;
+    unsigned needs;
 
     if (!bytes)
         return BNFLOSS_E_NULL;
-    BN_TRY(bn_check_specs(spec, &p, &needs));
+    BN_TRY(bn_check_specs(spec, &first, &needs));
     if (layout) {
         BN_TRY(bn_check_layout(layout, &lay));
         rows = lay.rows;
@@ -75,7 +78,7 @@ BN_NOINLINE static bnfloss_status bn_do_workspace(
     if (rows < 0 || rows > BN_MAX_ROWS || sequences < 0
         || sequences > BN_MAX_ROWS)
         return BNFLOSS_E_SHAPE;
-    *bytes = bn_work_bytes(layout ? &lay : NULL, &p, rows, sequences);
+    *bytes = bn_work_bytes(layout ? &lay : NULL, &first, rows, sequences);
     return BNFLOSS_OK;
 }
 
@@ -93,20 +96,19 @@ bnfloss_status bnfloss_workspace(const bnfloss_layout *layout,
 
 /* ---- Loss --------------------------------------------------------------- */
 
+/* A call with losses. All structs of the caller have been copied. */
 typedef struct bn_loss_call {
-    const bnfloss_spec *specs;  /* the caller's: the first and those after it */
-    bnfloss_spec spec;          /* the one at hand */
+    const bn_args *args;
+    bnfloss_spec spec;          /* of the loss that is being taken */
     bnfloss_inputs in;
     bnfloss_outputs out;
-    bn_needs needs;
+    unsigned needs;             /* of all losses */
     bn_batch batch;
+    const bnfloss_row *state;   /* (N), or NULL: the rows are args->logp */
     double *mixed_dlogp;        /* (N) dlogp of several losses, or NULL */
-    /* where rows come from: their states, or */
-    const bnfloss_row *state;
-    const float *logp, *rest;
 } bn_loss_call;
 
-/* Whether row i counts, at the entry point of the loss stage. */
+/* Returns whether the loss stage leaves row i out. */
 static int bn_loss_skips(const bn_loss_call *call, int64_t i)
 {
     const int ignored = call->state
@@ -115,26 +117,27 @@ static int bn_loss_skips(const bn_loss_call *call, int64_t i)
     return bn_is_skipped(ignored ? -1 : 0, call->in.row_weight, i);
 }
 
-/* One row that counts, and what must hold for it. */
+/* Checks one row that counts. */
 static bnfloss_status bn_check_loss_row(const bn_loss_call *call, int64_t i,
                                         int64_t *where)
 {
-    const uint32_t wanted = call->needs.squares ? BNFLOSS_ROW_SQUARES : 0;
+    const int squares = (call->needs & BN_WPO_SQUARE) != 0;
 
     if (call->state) {
-        BN_TRY(bn_check_state(call->state + i, wanted));
-        BN_TRY(bn_check_row_options(&call->needs,
-                                    call->state[i].label_smoothing,
-                                    call->state[i].z_loss));
+        const bnfloss_row *row = call->state + i;
+
+        BN_TRY(bn_check_state(row, squares ? BNFLOSS_ROW_SQUARES : 0));
+        BN_TRY(bn_check_row_options(call->needs, row->label_smoothing,
+                                    row->z_loss));
     } else {
-        if (call->logp[i] > BN_LOGP_SLACK)
+        if (call->args->logp[i] > BN_LOGP_SLACK)
             return BNFLOSS_E_LOGP;
-        if (wanted
+        if (squares
             && !(call->in.log_square[i] <= BN_LOGP_SLACK
                  && call->in.log_square[i] >= -BN_MAX_F32))
             return BNFLOSS_E_INPUT;
     }
-    return bn_check_ref(&call->batch, &call->needs, i, where);
+    return bn_check_ref(&call->batch, call->needs, i, where);
 }
 
 static bnfloss_status bn_check_loss_rows(const bn_loss_call *call,
@@ -150,56 +153,58 @@ static bnfloss_status bn_check_loss_rows(const bn_loss_call *call,
     return BNFLOSS_OK;
 }
 
-/* What all entry points to a loss have in common. */
-static bnfloss_status bn_check_call(bn_loss_call *call,
-                                    const bnfloss_spec *spec,
-                                    const bnfloss_inputs *inputs, int64_t rows,
-                                    const bnfloss_outputs *outputs,
-                                    int64_t *where)
+/* Checks specs, inputs and outputs of a call of N rows. */
+static bnfloss_status bn_check_call(bn_loss_call *call, const bn_args *a,
+                                    int64_t N, int64_t *where)
 {
     memset(call, 0, sizeof *call);
-    call->specs = spec;
-    BN_TRY(bn_check_specs(spec, &call->spec, &call->needs));
+    call->args = a;
+    call->batch.N = N;
+    BN_TRY(bn_check_specs(a->spec, &call->spec, &call->needs));
     bn_batch_open(&call->batch, &call->spec);
-    BN_TRY(bn_read_outputs(&call->out, outputs));
-    return bn_check_inputs(inputs, &call->needs, &call->in, rows, &call->batch,
+    BN_TRY(bn_read_outputs(&call->out, a->outputs));
+    return bn_check_inputs(a->inputs, call->needs, &call->in, &call->batch,
                            where);
 }
 
-BN_NOINLINE static bnfloss_status bn_check_loss(
-    bn_loss_call *call, const bnfloss_spec *spec, const bnfloss_inputs *inputs,
-    int64_t rows, const bnfloss_row *state, const float *logp,
-    const float *rest, const float *dlogp, const bnfloss_outputs *outputs,
-    const void *work, uint64_t work_bytes, const bnfloss_result *result,
-    int64_t *where)
+/* Adds the buffers that every call with a loss has. */
+static void bn_span_call(bn_spans *spans, const bn_loss_call *call,
+                         uint64_t work_bytes)
 {
-    bn_batch *batch = &call->batch;
+    const bn_args *a = call->args;
+
+    bn_span_specs(spans, a->spec, call->spec.also);
+    bn_span_inputs(spans, &call->batch);
+    bn_span_loss_outputs(spans, &call->out, &call->batch);
+    bn_span_add(spans, a->work, (int64_t)work_bytes, 1, BN_WRITE);
+    bn_span_result(spans, a->result);
+}
+
+BN_NOINLINE static bnfloss_status bn_check_loss(const bn_args *a,
+                                                bn_loss_call *call,
+                                                int64_t *where)
+{
     bn_spans spans;
     uint64_t bytes;
 
-    BN_TRY(bn_check_call(call, spec, inputs, rows, outputs, where));
-    call->state = state;
-    call->logp = logp;
-    call->rest = rest;
-    if (rows > 0 && !state && !logp)
+    BN_TRY(bn_check_call(call, a, a->rows, where));
+    call->state = a->state;
+    if (a->rows > 0 && !a->state && !a->logp)
         return BNFLOSS_E_NULL;
-    if ((state && (logp || rest || call->in.log_square)) || call->out.row_scale
-        || call->spec.flags & BNFLOSS_DEFER_SCALE)
+    if ((a->state && (a->logp || a->rest || call->in.log_square))
+        || call->out.row_scale || call->spec.flags & BNFLOSS_DEFER_SCALE)
         return BNFLOSS_E_OPTION;
-    if (rows > 0 && !state && call->needs.squares && !call->in.log_square)
+    if (a->rows > 0 && !a->state && call->needs & BN_WPO_SQUARE
+        && !call->in.log_square)
         return BNFLOSS_E_NULL;
-    bytes = bn_work_bytes(NULL, batch->spec, rows, batch->S);
-    BN_TRY(bn_check_work(work, work_bytes, bytes));
+    bytes = bn_work_bytes(NULL, &call->spec, a->rows, call->batch.S);
+    BN_TRY(bn_check_work(a, bytes));
     memset(&spans, 0, sizeof spans);
-    bn_span_specs(&spans, call->specs, call->spec.also);
-    bn_span_inputs(&spans, batch);
-    bn_span_states(&spans, state, rows, BN_READ);
-    bn_span_add(&spans, logp, rows, 4, BN_READ);
-    bn_span_add(&spans, rest, rows, 4, BN_READ);
-    bn_span_add(&spans, dlogp, rows, 4, BN_WRITE);
-    bn_span_add(&spans, work, (int64_t)bytes, 1, BN_WRITE);
-    bn_span_loss_outputs(&spans, &call->out, batch);
-    bn_span_result(&spans, result);
+    bn_span_call(&spans, call, bytes);
+    bn_span_states(&spans, a->state, a->rows, BN_READ);
+    bn_span_add(&spans, a->logp, a->rows, 4, BN_READ);
+    bn_span_add(&spans, a->rest, a->rows, 4, BN_READ);
+    bn_span_add(&spans, a->dlogp_out, a->rows, 4, BN_WRITE);
     BN_TRY(bn_spans_check(&spans));
     return bn_check_loss_rows(call, where);
 }
@@ -218,7 +223,7 @@ static void bn_batch_place(bn_loss_call *call, unsigned char **part)
                                                    sizeof(double));
 }
 
-/* A row of which only logp is known. */
+/* Fills in row i's term from its logp alone. */
 static void bn_loss_logp(bn_batch *batch, int64_t i, float logp, double rest)
 {
     bn_token token;
@@ -228,7 +233,8 @@ static void bn_loss_logp(bn_batch *batch, int64_t i, float logp, double rest)
     bn_batch_term(batch, i, &token, NULL);
 }
 
-/* The loss at hand, from the rows that the call was given. */
+/* Takes the loss call->spec of the rows' states or log-probabilities. Returns
+ * it, before its weight in the call. */
 static double bn_loss_one(bn_loss_call *call, const bnfloss_outputs *out,
                           bnfloss_result *r)
 {
@@ -242,13 +248,14 @@ static double bn_loss_one(bn_loss_call *call, const bnfloss_outputs *out,
         if (call->state)
             bn_batch_row(batch, i, call->state + i);
         else if (batch->term[i].flags & BN_VALID)
-            bn_loss_logp(batch, i, call->logp[i],
-                         call->rest ? (double)call->rest[i] : BN_NAN);
+            bn_loss_logp(batch, i, call->args->logp[i],
+                         bn_get_or(call->args->rest, i, BN_NAN));
     }
     return bn_batch_finish(batch, out, r);
 }
 
-/* Where the result lacks a metric that a further loss of the call has. */
+/* Adds a further loss to the result of a call. A metric that is NaN so far is
+ * taken from it. */
 static void bn_result_fill(bnfloss_result *r, const bnfloss_result *other)
 {
     double *const have[] = { &r->z_loss, &r->sft_loss, &r->bnf_coefficient,
@@ -268,7 +275,8 @@ static void bn_result_fill(bnfloss_result *r, const bnfloss_result *other)
     r->zero_refs = bn_max_i64(r->zero_refs, other->zero_refs);
 }
 
-/* All losses of a call in turn. Several add their dlogp up in double. */
+/* Takes all losses of a call in turn. The first one fills in the outputs.
+ * Several add their dlogp up in double. */
 static void bn_loss_all(bn_loss_call *call, bnfloss_result *r)
 {
     const uint32_t also = call->spec.also;
@@ -286,7 +294,7 @@ static void bn_loss_all(bn_loss_call *call, bnfloss_result *r)
     for (uint32_t k = 1; k <= also; k++) {
         bnfloss_result other = bn_result_empty();
 
-        (void)bn_check_spec(bn_spec_at(call->specs, k), &call->spec);
+        (void)bn_check_spec(bn_spec_at(call->args->spec, k), &call->spec);
         others.distance_grad = call->out.distance_grad;
         loss = bn_loss_one(call, &others, &other);
         if (call->out.spec_loss)
@@ -296,6 +304,7 @@ static void bn_loss_all(bn_loss_call *call, bnfloss_result *r)
     }
 }
 
+/* Writes dlogp of the whole call, if it is wanted. */
 static void bn_loss_dlogp(const bn_loss_call *call, float *dlogp)
 {
     if (!dlogp)
@@ -308,23 +317,19 @@ static void bn_loss_dlogp(const bn_loss_call *call, float *dlogp)
         dlogp[i] = bn_canonical_f32((float)call->mixed_dlogp[i]);
 }
 
-BN_NOINLINE static bnfloss_status bn_do_loss(
-    const bnfloss_spec *spec, const bnfloss_inputs *inputs, int64_t rows,
-    const bnfloss_row *state, const float *logp, const float *rest,
-    float *dlogp, const bnfloss_outputs *outputs, void *work,
-    uint64_t work_bytes, const bnfloss_result *result, bnfloss_result *r)
+BN_NOINLINE static bnfloss_status bn_do_loss(const bn_args *a,
+                                             bnfloss_result *r)
 {
     bn_loss_call call;
     unsigned char *part;
 
-    if (!result)
+    if (!a->result)
         return BNFLOSS_E_NULL;
-    BN_TRY(bn_check_loss(&call, spec, inputs, rows, state, logp, rest, dlogp,
-                         outputs, work, work_bytes, result, &r->where));
-    part = bn_work_begin(work);
+    BN_TRY(bn_check_loss(a, &call, &r->where));
+    part = bn_work_begin(a->work);
     bn_batch_place(&call, &part);
     bn_loss_all(&call, r);
-    bn_loss_dlogp(&call, dlogp);
+    bn_loss_dlogp(&call, a->dlogp_out);
     bn_loss_dlogp(&call, call.out.dlogp);
     return BNFLOSS_OK;
 }
@@ -335,8 +340,20 @@ bnfloss_status bnfloss_loss(
     float *dlogp, const bnfloss_outputs *outputs,
     void *work, uint64_t work_bytes, bnfloss_result *result)
 {
-    BN_ENTRY(result, bn_do_loss(spec, inputs, rows, state, logp, rest, dlogp,
-                                outputs, work, work_bytes, result, &r));
+    bn_args a = bn_args_none();
+
+    a.spec = spec;
+    a.inputs = inputs;
+    a.rows = rows;
+    a.state = state;
+    a.logp = logp;
+    a.rest = rest;
+    a.dlogp_out = dlogp;
+    a.outputs = outputs;
+    a.work = work;
+    a.work_bytes = work_bytes;
+    a.result = result;
+    return bn_enter(bn_do_loss, &a);
 }
 
 /* ---- All of it ---------------------------------------------------------- */
@@ -347,111 +364,148 @@ typedef struct bn_run_call {
     int scratch_rows;
 } bn_run_call;
 
-/* Scratch rows that a call has a use and room for: one a thread, or none. Rows
- * that are cut among threads have none. */
-static int bn_scratch_rows(const bn_run_call *call, const void *logits,
-                           const void *grad, uint64_t room, int32_t threads)
+/* Returns how many scratch rows a call has use and room for: one a thread, or
+ * none. Rows that are cut among threads have none. */
+static int bn_scratch_rows(const bn_run_call *call, uint64_t room)
 {
     const bnfloss_layout *lay = &call->layout;
+    const bn_args *a = call->loss.args;
     const uint64_t rows = room / BNFLOSS_SCRATCH(lay->vocab);
     const bn_sweep sweep = bn_sweep_of(lay);
     int team;
 
-    if (!grad || rows == 0 || lay->rows == 0 || !bn_is_fused(&call->loss.spec)
-        || !bn_can_save(&sweep) || bn_can_save_in_grad(lay, logits, grad)
-        || bn_rows_are_split(lay, bn_thread_count(threads, bn_max_tasks(lay))))
+    if (!a->grad || rows == 0 || lay->rows == 0
+        || !bn_is_fused(&call->loss.spec) || !bn_can_save(&sweep)
+        || bn_can_save_in_grad(lay, a->logits, a->grad)
+        || bn_rows_are_split(lay,
+                             bn_thread_count(a->threads, bn_max_tasks(lay))))
         return 0;
-    team = bn_thread_count(threads, lay->rows);
+    team = bn_thread_count(a->threads, lay->rows);
     return rows >= (uint64_t)team ? team : 0;
 }
 
-/* What bnfloss_run() asks of a call besides. */
-static bnfloss_status bn_check_run_options(const bn_run_call *call,
-                                           const void *grad, int32_t threads)
+/* Checks the options of a run against each other. */
+static bnfloss_status bn_check_run_options(const bn_run_call *call)
 {
     const int deferred = (call->loss.spec.flags & BNFLOSS_DEFER_SCALE) != 0;
     const bnfloss_layout *lay = &call->layout;
+    const bn_args *a = call->loss.args;
 
-    if (threads < 0)
+    BN_TRY(bn_check_row_options(call->loss.needs, lay->label_smoothing,
+                                lay->z_loss));
+    if (a->threads < 0)
         return BNFLOSS_E_VALUE;
     if (lay->vocab < lay->vocab_total || call->loss.in.log_square
         || (deferred ? lay->flags & BNFLOSS_ACCUMULATE
-                        : call->loss.out.row_scale != NULL))
+                     : call->loss.out.row_scale != NULL))
         return BNFLOSS_E_OPTION;
-    if (deferred && grad && lay->rows > 0 && !call->loss.out.row_scale)
+    if (deferred && a->grad && lay->rows > 0 && !call->loss.out.row_scale)
+        return BNFLOSS_E_NULL;
+    if (lay->rows > 0 && (!a->logits || !a->labels))
         return BNFLOSS_E_NULL;
     return BNFLOSS_OK;
 }
 
-BN_NOINLINE static bnfloss_status bn_check_run(
-    bn_run_call *call, const bnfloss_layout *layout, const bnfloss_spec *spec,
-    const bnfloss_inputs *inputs, const void *logits, const void *labels,
-    const void *grad, const bnfloss_outputs *outputs, const void *work,
-    uint64_t work_bytes, int32_t threads, const bnfloss_result *result,
-    int64_t *where)
+/* Checks the label and the reference of every row that counts. */
+static bnfloss_status bn_check_run_rows(const bn_run_call *call,
+                                        const bn_args *a, int64_t *where)
 {
-    bn_batch *batch = &call->loss.batch;
+    const float *weight = call->loss.in.row_weight;
+
+    BN_TRY(bn_check_labels(&call->layout, a, weight, where));
+    for (int64_t i = a->from; i < a->to; i++)
+        if (!bn_is_skipped(bn_label(&call->layout, a->labels, i), weight, i))
+            BN_TRY(bn_check_ref(&call->loss.batch, call->loss.needs, i,
+                                where));
+    return BNFLOSS_OK;
+}
+
+/* Checks a run. Its row range in *a becomes that of the layout. */
+BN_NOINLINE static bnfloss_status bn_check_run(bn_args *a, bn_run_call *call,
+                                               int64_t *where)
+{
+    bn_loss_call *loss = &call->loss;
     const bnfloss_layout *lay = &call->layout;
-    const float *weight;
     bn_spans spans;
     uint64_t bytes;
 
-    BN_TRY(bn_check_layout(layout, &call->layout));
-    BN_TRY(
-        bn_check_call(&call->loss, spec, inputs, lay->rows, outputs, where));
-    BN_TRY(
-        bn_check_row_options(&call->loss.needs, lay->label_smoothing, lay->z_loss));
-    BN_TRY(bn_check_run_options(call, grad, threads));
-    if (lay->rows > 0 && (!logits || !labels))
-        return BNFLOSS_E_NULL;
-    bytes = bn_work_bytes(lay, batch->spec, lay->rows, batch->S);
-    BN_TRY(bn_check_work(work, work_bytes, bytes));
-    if (call->loss.needs.rest || bn_wants_entropy(&call->loss.out))
+    BN_TRY(bn_check_layout(a->layout, &call->layout));
+    a->to = lay->rows;
+    BN_TRY(bn_check_call(loss, a, lay->rows, where));
+    BN_TRY(bn_check_run_options(call));
+    bytes = bn_work_bytes(lay, &loss->spec, lay->rows, loss->batch.S);
+    BN_TRY(bn_check_work(a, bytes));
+    if (loss->needs & BN_REST || bn_wants_entropy(&loss->out))
         call->layout.flags |= BNFLOSS_ENTROPY;
-    if (call->loss.needs.squares || call->loss.out.log_square)
+    if (loss->needs & BN_WPO_SQUARE || loss->out.log_square)
         call->layout.flags |= BNFLOSS_SQUARES;
-    call->scratch_rows = bn_scratch_rows(call, logits, grad,
-                                         work_bytes - bytes, threads);
+    call->scratch_rows = bn_scratch_rows(call, a->work_bytes - bytes);
     bytes += (uint64_t)call->scratch_rows * BNFLOSS_SCRATCH(lay->vocab);
     memset(&spans, 0, sizeof spans);
-    BN_TRY(bn_check_grad(&spans, lay, logits, grad, 0, lay->rows));
-    bn_span_labels(&spans, lay, labels, 0, lay->rows);
-    bn_span_specs(&spans, call->loss.specs, call->loss.spec.also);
-    bn_span_inputs(&spans, batch);
-    bn_span_add(&spans, work, (int64_t)bytes, 1, BN_WRITE);
-    bn_span_row_outputs(&spans, &call->loss.out, 0, lay->rows);
-    bn_span_loss_outputs(&spans, &call->loss.out, batch);
-    bn_span_result(&spans, result);
+    BN_TRY(bn_check_grad(&spans, lay, a));
+    bn_span_labels(&spans, lay, a);
+    bn_span_row_outputs(&spans, &loss->out, 0, lay->rows);
+    bn_span_call(&spans, loss, bytes);
     BN_TRY(bn_spans_check(&spans));
-    weight = call->loss.in.row_weight;
-    BN_TRY(bn_check_labels(lay, labels, weight, 0, lay->rows, where));
-    for (int64_t i = 0; i < lay->rows; i++)
-        if (!bn_is_skipped(bn_label(lay, labels, i), weight, i))
-            BN_TRY(bn_check_ref(batch, &call->loss.needs, i, where));
-    return BNFLOSS_OK;
+    return bn_check_run_rows(call, a, where);
 }
 
-/* A checked call: the sweeps, with the loss between or within them. */
-static void bn_run(bn_run_call *call, bn_job *job, int32_t threads,
-                   bnfloss_result *r)
+/* Prepares a checked call: divides the work buffer and marks the rows that
+ * count. */
+static bn_job bn_run_job(bn_run_call *call)
+{
+    const bn_args *a = call->loss.args;
+    bn_batch *batch = &call->loss.batch;
+    unsigned char *part = bn_work_begin(a->work);
+    bn_job job;
+
+    memset(&job, 0, sizeof job);
+    bn_batch_place(&call->loss, &part);
+    if (batch->N > 0)
+        job.chunk = (bnfloss_row *)
+            bn_work_take(&part, bn_chunks(&call->layout), sizeof(bnfloss_row));
+    if (!bn_is_fused(&call->loss.spec))
+        job.state = (bnfloss_row *)bn_work_take(&part, batch->N,
+                                                sizeof(bnfloss_row));
+    job.scratch_rows = call->scratch_rows;
+    if (call->scratch_rows > 0)
+        job.scratch = (float *)bn_aligned(part, 64);
+    for (int64_t i = 0; i < batch->N; i++)
+        bn_mark_valid(batch, i,
+                      bn_is_skipped(bn_label(&call->layout, a->labels, i),
+                                    call->loss.in.row_weight, i));
+    job.sweep = bn_sweep_of(&call->layout);
+    job.logits = a->logits;
+    job.labels = a->labels;
+    job.grad = a->grad;
+    job.batch = batch;
+    job.out = &call->loss.out;
+    job.losses_follow = call->loss.spec.also > 0;
+    /* other losses may read the rows that the first one leaves out */
+    job.chosen_outputs = job.losses_follow
+                         && call->loss.spec.flags & BNFLOSS_CHOSEN_ONLY;
+    return job;
+}
+
+/* Runs the sweeps of a prepared call. A loss of tokens is taken within the
+ * first sweep, any other loss after it, and then a second sweep gives the
+ * gradients. */
+static void bn_run(bn_run_call *call, bn_job *job, bnfloss_result *r)
 {
     const int fused = bn_is_fused(&call->loss.spec);
+    const int32_t threads = call->loss.args->threads;
     bn_batch *batch = &call->loss.batch;
-    double loss;
 
-    job->losses_follow = call->loss.spec.also > 0;
     if (!job->losses_follow)
         bn_batch_counts(batch);
-    else    /* other losses may read the rows that the first one leaves out */
-        job->chosen_outputs = (call->loss.spec.flags & BNFLOSS_CHOSEN_ONLY)
-                              != 0;
     bn_sweep_first(job, threads, fused);
     if (job->losses_follow) {
         call->loss.state = job->state;
         bn_loss_all(&call->loss, r);
         job->mixed_dlogp = call->loss.mixed_dlogp;
     } else {
-        loss = bn_batch_finish(batch, job->out, r);
+        const double loss = bn_batch_finish(batch, job->out, r);
+
         if (job->out->spec_loss)
             job->out->spec_loss[0] = bn_canonical(loss);
     }
@@ -462,46 +516,18 @@ static void bn_run(bn_run_call *call, bn_job *job, int32_t threads,
         bn_sweep_second(job, threads);
 }
 
-BN_NOINLINE static bnfloss_status bn_do_run(
-    const bnfloss_layout *layout, const bnfloss_spec *spec,
-    const bnfloss_inputs *inputs, const void *logits, const void *labels,
-    void *grad, const bnfloss_outputs *outputs, void *work,
-    uint64_t work_bytes, int32_t threads, const bnfloss_result *result,
-    bnfloss_result *r)
+BN_NOINLINE static bnfloss_status bn_do_run(const bn_args *args,
+                                            bnfloss_result *r)
 {
+    bn_args a = *args;
     bn_run_call call;
     bn_job job;
-    bn_batch *batch = &call.loss.batch;
-    unsigned char *part;
 
-    if (!result)
+    if (!a.result)
         return BNFLOSS_E_NULL;
-    BN_TRY(bn_check_run(&call, layout, spec, inputs, logits, labels, grad,
-                        outputs, work, work_bytes, threads, result,
-                        &r->where));
-    memset(&job, 0, sizeof job);
-    part = bn_work_begin(work);
-    bn_batch_place(&call.loss, &part);
-    job.chunk = (bnfloss_row *)
-        bn_work_take(&part, batch->N > 0 ? bn_chunks(&call.layout) : 0,
-                     sizeof(bnfloss_row));
-    if (!bn_is_fused(&call.loss.spec))
-        job.state = (bnfloss_row *)bn_work_take(&part, batch->N,
-                                                sizeof(bnfloss_row));
-    job.scratch_rows = call.scratch_rows;
-    if (call.scratch_rows > 0)
-        job.scratch = (float *)bn_aligned(part, 64);
-    for (int64_t i = 0; i < batch->N; i++)
-        bn_mark_valid(batch, i,
-                      bn_is_skipped(bn_label(&call.layout, labels, i),
-                                    call.loss.in.row_weight, i));
-    job.sweep = bn_sweep_of(&call.layout);
-    job.logits = logits;
-    job.labels = labels;
-    job.grad = grad;
-    job.batch = batch;
-    job.out = &call.loss.out;
-    bn_run(&call, &job, threads, r);
+    BN_TRY(bn_check_run(&a, &call, &r->where));
+    job = bn_run_job(&call);
+    bn_run(&call, &job, r);
     return BNFLOSS_OK;
 }
 
@@ -511,7 +537,18 @@ bnfloss_status bnfloss_run(
     void *grad, const bnfloss_outputs *outputs,
     void *work, uint64_t work_bytes, int32_t threads, bnfloss_result *result)
 {
-    BN_ENTRY(result,
-             bn_do_run(layout, spec, inputs, logits, labels, grad, outputs,
-                       work, work_bytes, threads, result, &r));
+    bn_args a = bn_args_none();
+
+    a.layout = layout;
+    a.spec = spec;
+    a.inputs = inputs;
+    a.logits = logits;
+    a.labels = labels;
+    a.grad = grad;
+    a.outputs = outputs;
+    a.work = work;
+    a.work_bytes = work_bytes;
+    a.threads = threads;
+    a.result = result;
+    return bn_enter(bn_do_run, &a);
 }

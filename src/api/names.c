@@ -1,4 +1,5 @@
-/* What the library calls itself, its errors and its losses. */
+/* Names and texts: of the library, instruction sets, errors and losses; and the
+ * defaults of a loss. */
 
 const char *bnfloss_version(void)
 {
@@ -80,7 +81,7 @@ const char *bnfloss_kind_name(uint32_t kind)
     return loss ? loss->name : NULL;
 }
 
-/* All fields but the size, whatever the kind. */
+/* Fills in all fields but struct_size. An unknown kind has defaults too. */
 static void bn_spec_defaults(bnfloss_spec *spec, uint32_t kind)
 {
     const bn_loss *loss = bn_loss_of(kind);
@@ -88,15 +89,18 @@ static void bn_spec_defaults(bnfloss_spec *spec, uint32_t kind)
 
     memset(spec, 0, sizeof *spec);
     spec->kind = kind;
-    spec->token_norm = kind == BNFLOSS_BNF ? BNFLOSS_NORM_LENGTH
-                                           : BNFLOSS_NORM_NONE;
-    spec->divisor = !loss || kind == BNFLOSS_SFT ? BNFLOSS_DIV_TOKENS
-                    : bn_has_pairs(loss) ? BNFLOSS_DIV_PAIRS
-                    : BNFLOSS_DIV_SEQUENCES;
+    spec->token_norm = BNFLOSS_NORM_NONE;
+    spec->divisor = BNFLOSS_DIV_TOKENS;
     spec->weight = spec->divisor_value = spec->loss_scale = 1;
     if (!loss)
         return;
-    spec->sft_norm = loss->sft_norm;
+    if (!bn_couples(loss))
+        spec->token_norm = loss->norm;
+    if (bn_has_pairs(loss))
+        spec->sft_norm = loss->norm;
+    if (bn_knows_sides(loss))
+        spec->divisor = bn_has_pairs(loss) ? BNFLOSS_DIV_PAIRS
+                                           : BNFLOSS_DIV_SEQUENCES;
     for (int n = 1; n < BN_NUMBERS; n++)
         if (bn_accepts(loss, (bn_number)n, &value))
             memcpy((char *)spec + bn_number_ranges[n].at, &value,

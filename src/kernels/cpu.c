@@ -1,5 +1,5 @@
-/* Which kernels to use: the fastest that the build contains, the CPU has and the
- * system saves the registers of, or those that the caller selected. */
+/* Which kernels to use: the fastest that the build contains, that the CPU has
+ * and whose registers the system saves; or those that the caller selected. */
 
 #if defined(BN_X86)
 #include <cpuid.h>

@@ -148,7 +148,7 @@ BN_KERNEL static int64_t BN_FN(find)(const BN_FN(source) *source, float z,
  * this chunk is summed (rows/pending.c draws it). */
 typedef struct BN_FN(relay) {
     const bn_scaling *scaling;
-    int64_t head;               /* how far its gradients run ahead of the sums */
+    int64_t head;               /* how far gradients are ahead of the sums */
     float *in_place;            /* exps, where they are scaled in place, group
                                  * by group; else NULL, and a span ahead of the
                                  * exponentials that overwrite them */
@@ -413,7 +413,7 @@ BN_INLINE BN_KERNEL float BN_FN(block)(const BN_FN(source) *source, int64_t i,
 
 /* ---- A chunk ------------------------------------------------------------ */
 
-/* Returns the maximum of the first block, which no block before it has taken. */
+/* Returns the maximum of the first block, which no earlier block has taken. */
 BN_INLINE BN_KERNEL float BN_FN(first_max)(const BN_FN(source) *source,
                                            float *buffer)
 {

@@ -47,8 +47,8 @@ typedef struct bn_save {
 
 /* What the gradients of a chunk are, from its logits.
  *
- *     plain:    grad = e^x * factor                       where e^x > cutoff
- *     general:  grad = slope * (e^x * post + uniform)     factor in the table */
+ *     plain:    grad = e^x * factor                     where e^x > cutoff
+ *     general:  grad = slope * (e^x * post + uniform)   factor in the table */
 typedef struct bn_coefficients {
     uint32_t table[8];
     float origin;               /* x = scale * (z - origin) */

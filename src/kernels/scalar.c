@@ -1,6 +1,6 @@
-/* The scalar kernels: plain C, a vector of one lane. This file defines what each
- * operation of the other instruction sets means, bit for bit, and runs where
- * they cannot. */
+/* The scalar kernels: plain C, a vector of one lane. This file defines, bit for
+ * bit, what each operation of the other instruction sets means, and it runs
+ * where they cannot. */
 #define BN_ISA scalar
 #define BN_KERNEL
 

@@ -2,14 +2,17 @@
  *
  *     min over t in [tau, tau_max] of  -t log sig(u/t) + (rho - log 2) t
  *
- * Its slope in t is rho - [log 2 - H(sig(u/t))], H the entropy in nats, which
- * falls in |u|/t: so the best t is |u| / root, where log 2 - H(sig(root)) =
- * rho, kept within its bounds. By the envelope theorem dL/du is that at the
- * best t, -sig(-u/t). (The authors take a few projected Newton steps instead,
- * which we have seen cycle where they are let run.) The paper has no beta here:
- * with beta 1 this is its loss, and rho its rho_0; else its tau is t / beta. */
+ * The slope in t is rho - [log 2 - H(sig(u/t))], where H is the entropy in
+ * nats. H falls as |u|/t grows. So the best t is |u| / root, clamped to its
+ * bounds, where root solves log 2 - H(sig(root)) = rho. By the envelope
+ * theorem dL/du is the partial derivative at the best t, -sig(-u/t).
+ *
+ * The authors take a few projected Newton steps instead. Left to run, these
+ * have been seen to cycle. The paper has no beta here. With beta 1 this is its
+ * loss, and rho is its rho_0; with another beta, its tau is t / beta. */
 
-/* The root, by bisection: once a call. 0 < rho < log 2. */
+/* Returns the root by bisection, for 0 < rho < log 2. It is called once a
+ * call. */
 static bn_real bn_ada_root(bn_real rho)
 {
     bn_real low = 0, high = 64;

@@ -5,14 +5,24 @@
  *     loss    = sum over sequences or pairs of their loss / divisor
  *     dlogp_i = weight_i * (scale_s * slope_i + plain_s)  (row i of sequence s)
  *
- * where slope_i is the token's own dvalue/dlogp, scale_s gathers side,
- * normalisation, divisor and loss scale, and plain_s is the likelihood term
- * that pair losses may add. A loss of its own row (SFT, BNF) knows scale_s
- * before it has seen a logit; one that couples rows knows slope_i then, the
- * factor of the token in its sequence's sums, and scale_s last. */
+ * slope_i belongs to the token. scale_s holds side, normalisation, divisor and
+ * loss scale. plain_s is the likelihood term that a loss of pairs may add.
+ *
+ * There are two kinds of losses, and they differ in what is known when:
+ *
+ *               a loss of tokens           all others
+ *     slope_i   dvalue/dlogp: when the     the token's factor in the sum over
+ *               row has been read          its sequence: before any row is read
+ *     scale_s   before any row is read     when all rows have been read
+ *
+ * So the gradient of a token loss is finished while its row is in the cache.
+ * The order of calls is: bn_batch_open(), bn_mark_valid() for every row,
+ * bn_batch_counts(), bn_batch_row() for every row (in any order, by any
+ * thread), bn_batch_finish() in metrics.c. */
 
-/* A sum in double with the rounding errors kept (Neumaier 1974): the order
- * of the terms stays fixed, and millions of them cost no digit. */
+/* A sum in double that keeps its rounding errors (Neumaier 1974), so a sum of
+ * millions of terms is as accurate as one of a few. The order of the terms is
+ * fixed. */
 typedef struct bn_total { double sum, error; } bn_total;
 
 static void bn_add(bn_total *total, double x)
@@ -26,40 +36,48 @@ static void bn_add(bn_total *total, double x)
 
 static double bn_total_of(const bn_total *total)
 {
-    /* after an infinity the error is NaN and means nothing */
+    /* after an infinite term `error` is NaN and has no meaning */
     return bn_is_finite(total->sum) ? total->sum + total->error
                                     : bn_canonical(total->sum);
 }
 
-enum { BN_VALID = 1, BN_NAN_ROW = 2, BN_HIT = 4, BN_CLAMPED = 8,
-       BN_ZERO_REF = 16, BN_ENTROPY = 32, BN_HIT_KNOWN = 64, BN_MEAN = 128,
-       BN_Z_LOSS = 256 };
+enum {                  /* flags of a term */
+    BN_VALID = 1,       /* the row counts */
+    BN_NAN_ROW = 2,     /* its logp is NaN */
+    BN_HIT = 4,         /* its label's logit is the largest, */
+    BN_HIT_KNOWN = 64,  /*   which is known if the row had logits */
+    BN_CLAMPED = 8,     /* a logp or reference above 0 was taken as 0 */
+    BN_ZERO_REF = 16,   /* the reference's logp is -inf */
+    BN_ENTROPY = 32,    /* `entropy` is known */
+    BN_MEAN = 128,      /* `mean` is known */
+    BN_Z_LOSS = 256     /* `extra` is a z-loss */
+};
 
-/* What the batch has to remember of a row. */
+/* What the batch keeps of a row. */
 typedef struct bn_term {
     double logp;
-    double value;       /* SFT, BNF: the token's loss; others: logp - ref */
-    double slope;       /* dvalue/dlogp; others: the token's factor */
+    double value;       /* the token's loss; other losses: logp - ref */
+    double slope;       /* dvalue/dlogp; other losses: the token's factor */
     double entropy;
-    double extra;       /* WPO: log sum p^2; SFT: zeta lse^2 */
+    double extra;       /* WPO: log sum p^2; SFT with z-loss: zeta lse^2 */
     double mean;        /* of the row's finite z' */
-    uint32_t flags;     /* BN_VALID ... */
+    uint32_t flags;     /* BN_VALID and those beside it */
     uint32_t reserved;
 } bn_term;
 
-/* And of a sequence. */
+/* What the batch keeps of a sequence. */
 typedef struct bn_seq {
     int64_t n;          /* valid tokens */
-    int64_t order;      /* AOT: which pair has this rank */
+    int64_t order;      /* AOT: the pair that has this rank */
     double scale;       /* dlogp = weight * (scale * slope + plain) */
     double plain;
-    double norm;        /* each token's share, with its side and weight */
+    double norm;        /* each token's share, with side and seq_weight */
     double logp;        /* sum of weight * logp */
     double l, r;        /* sums of weight * factor * logp, ref */
     double ratio;       /* and of logp - ref */
     double loss;        /* before the divisor */
-    double wpo;         /* mean over tokens of logp - log sum p^2 */
-    double distance;    /* dL/dD, summed over the losses of a call */
+    double wpo;         /* WPO: mean over tokens of logp - log sum p^2 */
+    double distance;    /* FPO: dL/dD, summed over the losses of a call */
 } bn_seq;
 
 typedef struct bn_batch {
@@ -90,44 +108,49 @@ static void bn_batch_open(bn_batch *batch, const bnfloss_spec *spec)
     params->tau_max = (double)spec->tau_max;
     params->rho = (double)spec->rho;
     params->cap = (double)spec->cap;
+    params->eps = (double)spec->eps;
     params->desirable = (double)spec->desirable_weight;
     params->undesirable = (double)spec->undesirable_weight;
     params->order = (double)spec->f_alpha;
     params->divergence = spec->f_divergence;
+    params->dft = (spec->flags & BNFLOSS_DFT) != 0;
     params->root = spec->rho > 0 ? bn_ada_root(params->rho) : 0;
     params->kl = params->baseline = params->margin = params->logit = 0;
     params->scale = 1;
 }
 
-/* The factor of a call's loss that all its sequences share. */
+/* Returns the factor that the losses of all sequences share. */
 static double bn_call_scale(const bn_batch *batch)
 {
     return batch->spec->weight * (batch->spec->loss_scale / batch->divisor);
 }
 
-/* x times that. A loss of weight 0 gives 0, whatever is in it. */
+/* Returns x times that, and 0 for a loss of weight 0 even if x is NaN. */
 static double bn_call_scaled(const bn_batch *batch, double x)
 {
     return batch->spec->weight == 0 ? 0 : x * bn_call_scale(batch);
 }
 
+/* Returns whether a loss, with its options, reads ref_logp. */
 static int bn_reads_ref(const bnfloss_spec *spec)
 {
     return bn_loss_of(spec->kind)->traits & BN_REFERENCE
            && !(spec->flags & BNFLOSS_REFERENCE_FREE);
 }
 
+/* Returns row i's weight. */
 static double bn_weight(const bn_batch *batch, int64_t i)
 {
     return batch->in->row_weight ? (double)batch->in->row_weight[i] : 1;
 }
 
-/* Number i of an optional array of the inputs. */
+/* Returns element i of an array, or `missing` if the array is NULL. */
 static double bn_get_or(const float *array, int64_t i, double missing)
 {
     return array ? (double)array[i] : missing;
 }
 
+/* Returns the first row of sequence s; for s = S, the number of rows. */
 static int64_t bn_seq_begin(const bn_batch *batch, int64_t s)
 {
     return batch->in->seq_start ? batch->in->seq_start[s]
@@ -135,7 +158,7 @@ static int64_t bn_seq_begin(const bn_batch *batch, int64_t s)
                                 : batch->N;
 }
 
-/* The sequence that row i belongs to (empty ones own no row). */
+/* Returns the sequence that row i belongs to. Empty sequences own no row. */
 static int64_t bn_seq_of(const bn_batch *batch, int64_t i)
 {
     int64_t low = 0, high = batch->S;       /* begin(low) <= i < begin(high) */
@@ -151,7 +174,7 @@ static int64_t bn_seq_of(const bn_batch *batch, int64_t i)
     return low;
 }
 
-/* Pair k's chosen (side 1) and rejected (side -1) sequence, and back. */
+/* Returns pair k's chosen (side 1) or rejected (side -1) sequence. */
 static int64_t bn_pair_seq(const bn_batch *batch, int64_t k, int side)
 {
     return batch->in->pairing == BNFLOSS_PAIRS_HALVES
@@ -159,16 +182,18 @@ static int64_t bn_pair_seq(const bn_batch *batch, int64_t k, int side)
                : 2 * k + (side < 0);
 }
 
+/* Returns the side of sequence s: 1 or -1. Without sides or pairs no loss asks
+ * for it. */
 static int bn_side(const bn_batch *batch, int64_t s)
 {
     if (batch->in->side)
         return batch->in->side[s];
     if (batch->in->pairing == BNFLOSS_PAIRS_HALVES)
         return s < batch->P ? 1 : -1;
-    return s % 2 ? -1 : 1;          /* adjacent; without pairs nothing asks */
+    return s % 2 ? -1 : 1;
 }
 
-/* The other sequence of s's pair. */
+/* Returns the other sequence of s's pair. */
 static int64_t bn_partner(const bn_batch *batch, int64_t s)
 {
     if (batch->in->pairing == BNFLOSS_PAIRS_HALVES)
@@ -176,8 +201,8 @@ static int64_t bn_partner(const bn_batch *batch, int64_t s)
     return s ^ 1;
 }
 
-/* Whether pair k counts: somewhere a valid token, and on both sides where
- * the loss divides by their numbers. */
+/* Returns whether pair k counts: one side has a valid token. If the loss
+ * divides by the lengths, both sides need one. */
 static int bn_pair_counts(const bn_batch *batch, int64_t k)
 {
     const int w = batch->seq[bn_pair_seq(batch, k, 1)].n > 0;
@@ -188,14 +213,15 @@ static int bn_pair_counts(const bn_batch *batch, int64_t k)
 
 /* ---- First: counts, from the valid flags of the terms ------------------- */
 
-/* Which rows count: the flags that everything after this goes by. */
+/* Clears row i's term and records whether the row counts. */
 static void bn_mark_valid(bn_batch *batch, int64_t i, int skipped)
 {
     memset(batch->term + i, 0, sizeof *batch->term);
     batch->term[i].flags = skipped ? 0 : BN_VALID;
 }
 
-/* Valid tokens; *shortest: the least of a sequence that has one. */
+/* Counts valid tokens and the sequences that have one. *shortest receives the
+ * number of tokens of the shortest of these, or 0. */
 static void bn_batch_tokens(bn_batch *batch, int64_t *shortest)
 {
     const int chosen_only = (batch->spec->flags & BNFLOSS_CHOSEN_ONLY) != 0;
@@ -222,8 +248,9 @@ static void bn_batch_tokens(bn_batch *batch, int64_t *shortest)
     }
 }
 
-/* The factors that are known before a logit is read: 1, or LD-DPO's weight
- * for tokens beyond the pair's shorter response. */
+/* Sets each token's factor, as far as it is known before a row is read: 1, or
+ * LD-DPO's ld_alpha for tokens beyond the length of the pair's shorter
+ * response. */
 static void bn_batch_factors(bn_batch *batch)
 {
     float unused;
@@ -249,6 +276,8 @@ static void bn_batch_factors(bn_batch *batch)
     }
 }
 
+/* Fills in all that is known before a row is read: the counts, the divisor, and
+ * the normalisation of each sequence. */
 static void bn_batch_counts(bn_batch *batch)
 {
     const bnfloss_spec *spec = batch->spec;
@@ -281,10 +310,10 @@ static void bn_batch_counts(bn_batch *batch)
         seq->norm = spec->token_norm == BNFLOSS_NORM_NONE ? 1
                     : seq->n > 0                          ? 1 / n
                                                           : 0;
-        if (spec->kind == BNFLOSS_BNF)
+        if (batch->loss->traits & BN_SIGNED)
             seq->norm *= bn_side(batch, s);
         seq->norm *= bn_get_or(batch->in->seq_weight, s, 1);
-        /* of coupled rows: what holds until the end, if they do not wait */
+        /* With a deferred scale, coupled rows are finished with scale 1. */
         seq->scale = coupled ? 1 : 0;
         if (!coupled && seq->n > 0)
             seq->scale = seq->norm * spec->weight * spec->loss_scale
@@ -294,10 +323,10 @@ static void bn_batch_counts(bn_batch *batch)
         bn_batch_factors(batch);
 }
 
-/* ---- Then: each row for itself, in any order ---------------------------- */
+/* ---- Then: each row by itself, in any order ----------------------------- */
 
-/* The reference's logp of row i, rounded ones brought back below 0; 0 where
- * the loss reads none. */
+/* Returns the reference's logp of row i, clamped to 0; or 0 if the loss does
+ * not read it. */
 static double bn_ref_logp(const bn_batch *batch, int64_t i)
 {
     const double r = bn_reads_ref(batch->spec) ? (double)batch->in->ref_logp[i]
@@ -306,7 +335,8 @@ static double bn_ref_logp(const bn_batch *batch, int64_t i)
     return r > 0 ? 0 : r;
 }
 
-/* What a token weighs in the reference's sum; its own factor but for BMC. */
+/* Returns the token's factor in the sum of the reference's logp. It is that of
+ * the policy's sum, but for BMC. */
 static double bn_ref_factor(const bn_batch *batch, int64_t i)
 {
     if (!(batch->loss->traits & BN_MASK)
@@ -317,56 +347,57 @@ static double bn_ref_factor(const bn_batch *batch, int64_t i)
                : 1;
 }
 
-/* SFT's value and slope. x: the row, or NULL where only logp is known. */
-static void bn_sft_term(const bnfloss_spec *spec, const bn_token *token,
-                        const bnfloss_row *row, bn_term *term)
+/* Fills in the value and slope of a loss of tokens. row: see
+ * bn_batch_term(). */
+static void bn_token_term(const bn_batch *batch, int64_t i,
+                          const bn_token *token, const bnfloss_row *row)
 {
-    double lse;
+    bn_token_input input = { 0, 0, 0, 0, 0 };
+    bn_term *term = batch->term + i;
 
-    term->value = bn_sft(token, (spec->flags & BNFLOSS_DFT) != 0,
-                         &term->slope);
-    if (!row || bn_row_is_nan(row)
-        || !(row->label_smoothing > 0 || row->z_loss > 0))
-        return;
-    lse = bn_lse(row->label, row->leader, row->sum);
-    term->value = bn_sft_smoothed(token, (double)row->label_smoothing,
-                                  (double)row->z_loss,
-                                  bn_row_mean_gap(row, token->logp), lse);
-    if (row->z_loss > 0) {
-        term->extra = (double)row->z_loss * lse * lse;
+    input.ref = bn_ref_logp(batch, i);
+    if (row && !bn_row_is_nan(row)
+        && (row->label_smoothing > 0 || row->z_loss > 0)) {
+        input.smoothing = (double)row->label_smoothing;
+        input.mean_gap = bn_row_mean_gap(row, token->logp);
+        input.z_loss = (double)row->z_loss;
+        input.lse = bn_lse(row->label, row->leader, row->sum);
+    }
+    term->value = batch->loss->token_loss(&batch->numbers, token, &input,
+                                          &term->slope);
+    if (input.z_loss > 0) {
+        term->extra = input.z_loss * input.lse * input.lse;
         term->flags |= BN_Z_LOSS;
     }
 }
 
-/* Fills in a valid row's term. x: the row it comes from, or NULL where only
- * logp is known. */
+/* Fills in the term of a row whose gradient depends on others. */
+static void bn_coupled_term(const bn_batch *batch, int64_t i,
+                            const bn_token *token, const bnfloss_row *row)
+{
+    bn_term *term = batch->term + i;
+
+    term->value = token->logp - bn_ref_logp(batch, i);
+    if (batch->loss->traits & BN_MASK && batch->in->row_mask[i])
+        term->slope = bn_bmc_weight(token->logp, batch->numbers.cap);
+    if (batch->spec->flags & BNFLOSS_WPO)
+        term->extra = row ? bn_row_log_square(row)
+                          : (double)batch->in->log_square[i];
+}
+
+/* Fills in a valid row's term. row: its state, or NULL where only logp is
+ * known. */
 static void bn_batch_term(const bn_batch *batch, int64_t i,
                           const bn_token *token, const bnfloss_row *row)
 {
-    const bnfloss_spec *spec = batch->spec;
     bn_term *term = batch->term + i;
-    bn_bnf_token bnf;
 
     term->logp = token->logp;
-    switch (spec->kind) {
-    case BNFLOSS_SFT:
-        bn_sft_term(spec, token, row, term);
-        break;
-    case BNFLOSS_BNF:
-        bnf = bn_bnf(token, bn_ref_logp(batch, i), (double)spec->eps);
-        term->value = bnf.value;
-        term->slope = -bnf.g;
-        break;
-    default:
-        term->value = token->logp - bn_ref_logp(batch, i);
-        if (batch->loss->traits & BN_MASK && batch->in->row_mask[i])
-            term->slope = bn_bmc_weight(token->logp, batch->numbers.cap);
-        if (spec->flags & BNFLOSS_WPO)
-            term->extra = row ? bn_row_log_square(row)
-                              : (double)batch->in->log_square[i];
-        break;
-    }
-    if (bn_reads_ref(spec)) {
+    if (bn_couples(batch->loss))
+        bn_coupled_term(batch, i, token, row);
+    else
+        bn_token_term(batch, i, token, row);
+    if (bn_reads_ref(batch->spec)) {
         const float ref = batch->in->ref_logp[i];
 
         term->flags |= (ref > 0 ? BN_CLAMPED : 0)
@@ -378,6 +409,7 @@ static void bn_batch_term(const bn_batch *batch, int64_t i,
     }
 }
 
+/* Returns dL/dlogp of row i of a sequence. */
 static double bn_dlogp(const bn_batch *batch, const bn_seq *seq, int64_t i)
 {
     const bn_term *term = batch->term + i;
@@ -394,7 +426,7 @@ static double bn_dlogp(const bn_batch *batch, const bn_seq *seq, int64_t i)
     return seq->plain != 0 ? d + seq->plain * w : d;
 }
 
-/* The same, for the entry point with logits. */
+/* Fills in row i's term from its state. */
 static void bn_batch_row(const bn_batch *batch, int64_t i,
                          const bnfloss_row *row)
 {
@@ -415,8 +447,9 @@ static void bn_batch_row(const bn_batch *batch, int64_t i,
     bn_batch_term(batch, i, &token, row);
 }
 
-/* ---- Then: what a sequence is ------------------------------------------- */
+/* ---- Then: sums over each sequence -------------------------------------- */
 
+/* Sums up the terms of sequence s, in the order of its rows. */
 static void bn_seq_sum(const bn_batch *batch, int64_t s)
 {
     const int64_t end = bn_seq_begin(batch, s + 1);
@@ -438,7 +471,7 @@ static void bn_seq_sum(const bn_batch *batch, int64_t s)
         bn_add(&logp, w * term->logp);
         bn_add(&value, w * term->value);
         bn_add(&wpo, term->logp - term->extra);
-        if (f == 0)                     /* not even an infinite logp counts */
+        if (f == 0)                     /* 0 even if logp is infinite */
             continue;
         bn_add(&l, f * term->logp);
         bn_add(&r, fr * ref);
@@ -453,7 +486,7 @@ static void bn_seq_sum(const bn_batch *batch, int64_t s)
     seq->wpo = seq->n > 0 ? bn_total_of(&wpo) / (double)seq->n : 0;
 }
 
-/* A sequence as its loss sees it. */
+/* Returns sequence s as its loss sees it. */
 static bn_response bn_response_of(const bn_batch *batch, int64_t s)
 {
     const bn_seq *seq = batch->seq + s;

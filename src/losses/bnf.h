@@ -1,22 +1,23 @@
 /* BNF, Bidirectional Negative Feedback (arXiv 2410.04834, eq. 8-10).
  *
- * The label's target is f = min(p/q, 1), q the reference's probability; what
- * is left of the mass goes to the others in proportion to the policy. With
- * the targets frozen the value is their cross-entropy
+ * The label's target is f = min(p/q, 1), where q is the reference's
+ * probability. The other tokens share 1 - f in proportion to the policy's
+ * probabilities. No gradient goes through the targets. The value is their
+ * cross-entropy,
  *
  *     value = -[f log p + (1-f) rest]
  *
- * and its gradient is that of the likelihood, faded by the odds:
+ * and its gradient is that of the likelihood, times one number:
  *
  *     d value / d logits = g (p - onehot),
  *     g = (f - p) / (1 - p) = min(1, odds(p) / odds(q))
  *
- * g is 1 while the policy is at least as sure as the reference, and falls to
- * 0 with p: a dispreferred token that has become unlikely is left alone.
+ * g is 1 if p >= q. Below q it falls to 0 with p, so a rejected token that has
+ * become much less likely than under the reference gets hardly any gradient.
  *
- * eps > 0 is the authors' later public code: f = min(p/(q+eps), 1), others'
- * weights o p_t with o = (1-f+eps)/(1-p+eps), and c = f - o p for g. Such
- * targets do not sum to 1. */
+ * eps > 0 is the rule of the authors' later public code: f = min(p/(q+eps), 1),
+ * the other tokens' targets are o p_t with o = (1-f+eps)/(1-p+eps), and f - o p
+ * replaces g. Such targets do not sum to 1. */
 
 typedef struct bn_bnf_token {
     bn_real value;  /* before side and normalisation */
@@ -30,7 +31,7 @@ static bn_bnf_token bn_bnf_exact(const bn_token *token, bn_real ref)
     bn_bnf_token bnf;
     bn_real one_f;
 
-    if (!(d < 0)) {                     /* also logp = ref = -inf */
+    if (!(d < 0)) {                     /* includes logp = ref = -inf */
         bnf.f = bnf.g = 1;
         bnf.value = 0 - token->logp;
         return bnf;
@@ -40,7 +41,7 @@ static bn_bnf_token bn_bnf_exact(const bn_token *token, bn_real ref)
     bnf.g = BN_R_EXP(token->odds - (ref - bn_log1mexp(ref)));
     if (bnf.g > 1)
         bnf.g = 1;
-    /* both terms are non-negative; where f = 0, f * logp is 0 * -inf */
+    /* Both terms are non-negative. If f is 0, f * logp may be 0 * -inf. */
     bnf.value = (bnf.f > 0 ? -bnf.f * token->logp : 0) - one_f * token->rest;
     return bnf;
 }
@@ -66,8 +67,17 @@ static bn_bnf_token bn_bnf_eps(const bn_token *token, bn_real ref, bn_real eps)
     return bnf;
 }
 
-/* ref <= 0 is the reference's log-probability of the label. */
+/* Returns BNF of one token. ref <= 0 is the reference's logp of the label. */
 static bn_bnf_token bn_bnf(const bn_token *token, bn_real ref, bn_real eps)
 {
     return eps > 0 ? bn_bnf_eps(token, ref, eps) : bn_bnf_exact(token, ref);
+}
+
+static bn_real bn_bnf_loss(const bn_params *params, const bn_token *token,
+                           const bn_token_input *input, bn_real *dlogp)
+{
+    const bn_bnf_token bnf = bn_bnf(token, input->ref, params->eps);
+
+    *dlogp = -bnf.g;
+    return bnf.value;
 }

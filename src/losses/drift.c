@@ -1,5 +1,6 @@
-/* How far a policy has moved from its reference: shifts of log-likelihoods
- * and logits, and how unevenly a sequence's tokens share them. */
+/* Measures how far a policy has moved from its reference: the shifts of
+ * log-probabilities and logits, and how unevenly the tokens of a sequence share
+ * them. */
 
 typedef struct bn_drift_call {
     bn_batch batch;             /* its sequences and sides */
@@ -7,7 +8,7 @@ typedef struct bn_drift_call {
     double *sorted;             /* (N) room to sort a sequence's shifts */
 } bn_drift_call;
 
-/* Lets x[i] sink to where it belongs in a heap of n. */
+/* Moves x[i] down a heap of n elements to its place. */
 static void bn_sink_value(double *x, int64_t i, int64_t n)
 {
     const double value = x[i];
@@ -22,6 +23,7 @@ static void bn_sink_value(double *x, int64_t i, int64_t n)
     x[i] = value;
 }
 
+/* Sorts x (n) upwards, by heapsort. */
 static void bn_sort(double *x, int64_t n)
 {
     for (int64_t i = n / 2; i-- > 0;)
@@ -35,8 +37,9 @@ static void bn_sort(double *x, int64_t n)
     }
 }
 
-/* Gini of s_(1) <= .. <= s_(n), all >= 0: 2 sum_i i s_(i) / (n sum s)
- * - (n+1)/n; 0, without a rounding, if all are equal. */
+/* Returns the Gini coefficient of s (n), all >= 0, and leaves s sorted:
+ *     2 sum_i i s_(i) / (n sum_i s_i) - (n+1)/n
+ * It is exactly 0 if all are equal, and NaN if one is not finite. */
 static double bn_gini(double *s, int64_t n)
 {
     bn_total sum = { 0, 0 }, ranked = { 0, 0 };
@@ -57,6 +60,8 @@ static double bn_gini(double *s, int64_t n)
 
 enum { BN_LOGP_DRIFT, BN_LOGIT_DRIFT, BN_CENTRED_DRIFT };
 
+/* Returns the shift of row i's label: of its logp, of its logit, or of its
+ * logit less the row's mean logit, which is NaN if that is unknown. */
 static double bn_drift_of(const bn_drift_call *call, int64_t i, int what)
 {
     const bnfloss_row *row = call->state + i, *y = call->ref_state + i;
@@ -73,6 +78,7 @@ static double bn_drift_of(const bn_drift_call *call, int64_t i, int what)
     }
 }
 
+/* Returns whether row i is measured. */
 static int bn_drift_counts(const bn_drift_call *call, int64_t i)
 {
     return !((call->state[i].flags | call->ref_state[i].flags)
@@ -80,8 +86,8 @@ static int bn_drift_counts(const bn_drift_call *call, int64_t i)
            && bn_weight(&call->batch, i) != 0;
 }
 
-/* Over the sequences of one side: the mean of their mean shifts, and of the
- * Gini of their tokens' sizes. */
+/* Returns the mean over one side's sequences of their tokens' mean shift, and
+ * stores the mean Gini coefficient of the shifts' absolute values. */
 static double bn_mean_drift(const bn_drift_call *call, int side, int what,
                             double *gini)
 {

@@ -2,9 +2,9 @@
  * compile this over a wider type as well. */
 #include "real.h"           /* the number type and its few functions */
 #include "softmax.h"        /* what a loss needs of one token's softmax */
-#include "sft.h"
+#include "response.h"       /* what a loss is given */
+#include "sft.h"            /* losses of one token */
 #include "bnf.h"
-#include "response.h"       /* a whole response, a loss's parameters */
 #include "margin.h"         /* the margin u of a pair */
 #include "logistic.h"       /* losses of a margin: logistic, */
 #include "adadpo.h"         /* with a scale for each pair, */

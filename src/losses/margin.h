@@ -2,9 +2,9 @@
  *
  *     u = s beta h + m'
  *
- * Each function gives h, its slopes dh/dl by the summed logp of the chosen (w)
- * and the rejected (x) response, and what the loss itself adds to m'. What is
- * made of u, a number, says logistic.h and its neighbours. */
+ * Each function returns h, its slopes dh/dl by the summed logp of the chosen
+ * (w) and of the rejected (x) response, and what the loss itself adds to m'.
+ * The losses of u are in logistic.h, adadpo.h and piecewise.h. */
 
 typedef struct bn_margin {
     bn_real h, d_chosen, d_rejected, add;
@@ -14,9 +14,9 @@ typedef bn_margin bn_margin_fn(const bn_params *params,
                                const bn_response *chosen,
                                const bn_response *rejected);
 
-/* f'(e^x) of an f-divergence (arXiv 2309.16240) and its slope in x. Constants
- * are such that it is 0 at 0: a policy that is the reference has margin 0,
- * also where a and b are divided by different lengths. */
+/* Returns f'(e^x) of an f-divergence (arXiv 2309.16240) and stores its slope in
+ * x. The constants are chosen so that it is 0 at 0. So a policy that equals the
+ * reference has margin 0, even if a and b are divided by different lengths. */
 static bn_real bn_divergence(const bn_params *params, bn_real x,
                              bn_real *slope)
 {
@@ -32,7 +32,7 @@ static bn_real bn_divergence(const bn_params *params, bn_real x,
                      : -BN_R_LOG1P(BN_R_EXPM1(-x) / 2);
     case BNFLOSS_ALPHA_DIVERGENCE:
         if (c > -1e-6 && c < 1e-6)
-            break;                          /* its limit, and TRL's rule */
+            break;                  /* the limit is x, as in TRL */
         *slope = BN_R_EXP(c * x);
         return BN_R_EXPM1(c * x) / c;
     default:
@@ -42,7 +42,7 @@ static bn_real bn_divergence(const bn_params *params, bn_real x,
     return x;
 }
 
-/* DPO and most: h = a - b. */
+/* DPO and most others: h = a - b. */
 static bn_margin bn_margin_sum(const bn_params *params,
                                const bn_response *chosen,
                                const bn_response *rejected)
@@ -56,7 +56,7 @@ static bn_margin bn_margin_sum(const bn_params *params,
     return margin;
 }
 
-/* IPO as it is run, sigmoid_norm: h = a/n - b/n. */
+/* IPO as its code has it, and sigmoid_norm: h = a/n_w - b/n_x. */
 static bn_margin bn_margin_mean(const bn_params *params,
                                 const bn_response *chosen,
                                 const bn_response *rejected)
@@ -73,7 +73,8 @@ static bn_margin bn_margin_mean(const bn_params *params,
     return margin;
 }
 
-/* SimPO (arXiv 2405.14734, eq. 6): h = m_w - m_x, and the target margin. */
+/* SimPO (arXiv 2405.14734, eq. 6): h = m_w - m_x, the mean logp of either;
+ * gamma is the target margin. */
 static bn_margin bn_margin_simpo(const bn_params *params,
                                  const bn_response *chosen,
                                  const bn_response *rejected)
@@ -87,7 +88,8 @@ static bn_margin bn_margin_simpo(const bn_params *params,
     return margin;
 }
 
-/* AlphaPO (arXiv 2501.03884): (1 - e^(-alpha m)) / alpha for m in SimPO. */
+/* AlphaPO (arXiv 2501.03884): SimPO with (1 - e^(-alpha m)) / alpha instead of
+ * each m. */
 static bn_margin bn_margin_alphapo(const bn_params *params,
                                    const bn_response *chosen,
                                    const bn_response *rejected)
@@ -104,7 +106,7 @@ static bn_margin bn_margin_alphapo(const bn_params *params,
     return margin;
 }
 
-/* DPOP (arXiv 2402.13228): h - lambda max(0, r_w - l_w). */
+/* DPOP (arXiv 2402.13228): h = a - b - penalty max(0, -a). */
 static bn_margin bn_margin_dpop(const bn_params *params,
                                 const bn_response *chosen,
                                 const bn_response *rejected)
@@ -120,7 +122,7 @@ static bn_margin bn_margin_dpop(const bn_params *params,
     return margin;
 }
 
-/* R-DPO (arXiv 2403.19159): alpha for each token that the chosen
+/* R-DPO (arXiv 2403.19159): adds alpha for each token by which the chosen
  * response is longer. */
 static bn_margin bn_margin_rdpo(const bn_params *params,
                                 const bn_response *chosen,
@@ -132,8 +134,8 @@ static bn_margin bn_margin_rdpo(const bn_params *params,
     return margin;
 }
 
-/* FPO (arXiv 2411.07618): the features' drift of the rejected response, over
- * that of the chosen one, is margin not yet earned. */
+/* FPO (arXiv 2411.07618): subtracts alpha beta times the feature distance of
+ * the rejected response less that of the chosen one. */
 static bn_margin bn_margin_fpo(const bn_params *params,
                                const bn_response *chosen,
                                const bn_response *rejected)
@@ -145,8 +147,8 @@ static bn_margin bn_margin_fpo(const bn_params *params,
     return margin;
 }
 
-/* BMC (arXiv 2408.07471): the weight of a token in which the two responses
- * differ; frozen. p: the token's probability. */
+/* Returns the weight that BMC (arXiv 2408.07471) gives a token in which the two
+ * responses differ: 1 + min(1/p, cap). No gradient goes through it. */
 static bn_real bn_bmc_weight(bn_real logp, bn_real cap)
 {
     const bn_real inverse = BN_R_EXP(-logp);

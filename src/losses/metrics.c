@@ -1,5 +1,6 @@
 /* The end of a batch: its loss, its metrics and its outputs. */
 
+/* Counts and means over the valid tokens. */
 static void bn_token_metrics(const bn_batch *batch, bnfloss_result *result)
 {
     bn_total entropy = { 0, 0 }, g = { 0, 0 }, z_loss = { 0, 0 };
@@ -37,7 +38,8 @@ static void bn_token_metrics(const bn_batch *batch, bnfloss_result *result)
     }
 }
 
-/* What the loss takes a sequence's log-probabilities to be worth. */
+/* Returns a sequence's implicit reward: beta times its log-ratio, or times its
+ * mean logp. */
 static double bn_reward(const bn_batch *batch, const bn_seq *seq)
 {
     if (batch->loss->traits & BN_MEAN_REWARD)
@@ -81,6 +83,7 @@ static bn_side_metrics bn_metrics_of_side(const bn_batch *batch, int side)
     return m;
 }
 
+/* Fills in the metrics of chosen and rejected responses and of pairs. */
 static void bn_side_metrics_of(const bn_batch *batch, bnfloss_result *result)
 {
     const bn_side_metrics w = bn_metrics_of_side(batch, 1);
@@ -106,7 +109,7 @@ static void bn_side_metrics_of(const bn_batch *batch, bnfloss_result *result)
                                      : BN_NAN;
 }
 
-/* The losses of all sequences or pairs, and their sum. */
+/* Takes the losses of all sequences or pairs. Returns their sum. */
 static double bn_batch_sum(bn_batch *batch, double *seq_loss,
                            bnfloss_result *result)
 {
@@ -135,7 +138,7 @@ static double bn_batch_sum(bn_batch *batch, double *seq_loss,
     return bn_total_of(&sums.loss);
 }
 
-/* What a batch leaves in the caller's arrays, dlogp apart. */
+/* Writes the outputs of sequences and rows, dlogp apart. */
 static void bn_batch_outputs(const bn_batch *batch, const bnfloss_outputs *out)
 {
     for (int64_t s = 0; s < batch->S; s++) {
@@ -154,8 +157,9 @@ static void bn_batch_outputs(const bn_batch *batch, const bnfloss_outputs *out)
                                : 0.0f;
 }
 
-/* Everything in *result, and the outputs of the loss stage but dlogp. Gives
- * the loss before its weight in the call. */
+/* Finishes a batch whose rows have been read: sums, losses, metrics, outputs.
+ * Fills in *result. Returns the loss before its weight in the call. dlogp can
+ * be asked for after it. */
 static double bn_batch_finish(bn_batch *batch, const bnfloss_outputs *out,
                               bnfloss_result *result)
 {
@@ -165,7 +169,7 @@ static double bn_batch_finish(bn_batch *batch, const bnfloss_outputs *out,
     for (int64_t s = 0; s < batch->S; s++)
         bn_seq_sum(batch, s);
     loss = bn_batch_sum(batch, out->seq_loss, result);
-    if (batch->spec->kind != BNFLOSS_SFT)
+    if (bn_knows_sides(batch->loss))
         bn_side_metrics_of(batch, result);
     bn_batch_outputs(batch, out);
     result->tokens = batch->tokens;
@@ -181,7 +185,8 @@ static double bn_batch_finish(bn_batch *batch, const bnfloss_outputs *out,
     return loss;
 }
 
-/* dlogp of all rows, in double: sum (N) += where there are several losses. */
+/* Adds dlogp of all rows to sum (N). Several losses in a call add up in
+ * double. */
 static void bn_batch_dlogp_add(const bn_batch *batch, double *sum)
 {
     for (int64_t s = 0; s < batch->S; s++) {
@@ -192,7 +197,7 @@ static void bn_batch_dlogp_add(const bn_batch *batch, double *sum)
     }
 }
 
-/* dlogp of all rows, where they are wanted. */
+/* Writes dlogp of all rows. */
 static void bn_batch_dlogp(const bn_batch *batch, float *dlogp)
 {
     for (int64_t s = 0; s < batch->S; s++) {
@@ -204,7 +209,8 @@ static void bn_batch_dlogp(const bn_batch *batch, float *dlogp)
     }
 }
 
-/* The factor that rows lack whose gradient did not wait for it. */
+/* Writes the scale that each row's gradient lacks with BNFLOSS_DEFER_SCALE: it
+ * was written before the losses were known. */
 static void bn_batch_row_scale(const bn_batch *batch, float *row_scale)
 {
     const int coupled = bn_couples(batch->loss);

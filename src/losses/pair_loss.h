@@ -1,6 +1,6 @@
-/* Losses that see the two responses of a pair apart, not their margin alone:
- * each gives L, dL/dl of the chosen and dL/dl of the rejected one.
- * a, b: their sums of logp - ref. */
+/* Losses of a pair that are not a function of its margin. Each returns L and
+ * stores dL/dl of the chosen and of the rejected response. a and b are their
+ * sums of logp - ref. */
 
 typedef bn_real bn_pair_loss_fn(const bn_params *params,
                                 const bn_response *chosen,
@@ -21,7 +21,7 @@ static bn_real bn_nca_pair(const bn_params *params, const bn_response *chosen,
     return bn_softplus(-a) + (bn_softplus(a) + bn_softplus(b)) / 2;
 }
 
-/* BCO on pairs (arXiv 2404.04656) without its shift:
+/* BCO on pairs (arXiv 2404.04656), without the shift:
  *     -log sig(beta a) - log sig(-beta b) */
 static bn_real bn_bco_pair(const bn_params *params, const bn_response *chosen,
                            const bn_response *rejected, bn_real *d_chosen,
@@ -75,12 +75,12 @@ static bn_real bn_apo_down(const bn_params *params, const bn_response *chosen,
     return bn_sigmoid(a) + bn_sigmoid(-u);
 }
 
-/* ORPO (arXiv 2403.07691, eq. 7) without its likelihood term: with
- * P = e^m, m the mean logp, and t = m_x - m_w,
- *     -lambda log sig(log odds(P_w) - log odds(P_x))
- *     dL/dm_w = -lambda e^t / E,  dL/dm_x = lambda e^t (1-P_w) / ((1-P_x) E),
- *     E = (1-P_x) + e^t (1-P_w)
- * where e^t would overflow, both sides of the fractions are divided by it. */
+/* ORPO (arXiv 2403.07691, eq. 7) without its likelihood term. With m the mean
+ * logp, P = e^m, t = m_x - m_w and E = (1-P_x) + e^t (1-P_w),
+ *     L       = -penalty log sig(log odds(P_w) - log odds(P_x))
+ *     dL/dm_w = -penalty e^t / E
+ *     dL/dm_x =  penalty e^t (1-P_w) / ((1-P_x) E)
+ * If e^t could overflow, the fractions are reduced by it. */
 static bn_real bn_orpo(const bn_params *params, const bn_response *chosen,
                        const bn_response *rejected, bn_real *d_chosen,
                        bn_real *d_rejected)
@@ -89,9 +89,8 @@ static bn_real bn_orpo(const bn_params *params, const bn_response *chosen,
                   m_rejected = bn_mean_logp(rejected),
                   t = m_rejected - m_chosen;
     const bn_real q_chosen = 0 - BN_R_EXPM1(m_chosen),
-                  q_rejected = 0 - BN_R_EXPM1(m_rejected);      /* 1 - P, and
-                                                 * no -0 at P = 1 */
-    const bn_real up = t > 0 ? 1 : BN_R_EXP(t);         /* e^t : 1, scaled */
+                  q_rejected = 0 - BN_R_EXPM1(m_rejected);  /* 1 - P, not -0 */
+    const bn_real up = t > 0 ? 1 : BN_R_EXP(t); /* up / down = e^t */
     const bn_real down = t > 0 ? BN_R_EXP(-t) : 1;
     const bn_real e = down * q_rejected + up * q_chosen;
 

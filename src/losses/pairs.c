@@ -1,16 +1,16 @@
-/* What a batch does once its sequences are summed: the losses of pairs, of
- * sorted batches and of single responses, and the scale of the rows behind
- * them. */
+/* Losses of pairs, of sorted batches and of single responses, once sequences
+ * are summed. Each sets the scales of its sequences, from which bn_dlogp() gets
+ * the gradient of their rows. */
 
 /* ---- One pair ----------------------------------------------------------- */
 
 typedef struct bn_pair {
     double value;       /* the loss */
-    double d_chosen, d_rejected; /* dL/dl of either response */
-    double du;          /* dL/du, where there is a margin */
+    double d_chosen, d_rejected;    /* dL/dl of either response */
+    double du;          /* dL/du, if the loss has a margin */
 } bn_pair;
 
-/* The numbers of the loss, with what pair k brings. */
+/* Returns the numbers of the loss, with those of pair k. */
 static bn_params bn_params_of_pair(const bn_batch *batch, int64_t k)
 {
     bn_params params = batch->numbers;
@@ -25,6 +25,7 @@ static bn_params bn_params_of_pair(const bn_batch *batch, int64_t k)
     return params;
 }
 
+/* Returns the loss of two responses and its slopes, before pair_weight. */
 static bn_pair bn_pair_of(const bn_loss *loss, const bn_params *params,
                           const bn_response *chosen,
                           const bn_response *rejected)
@@ -50,22 +51,22 @@ static bn_pair bn_pair_of(const bn_loss *loss, const bn_params *params,
 
 /* ---- Pairs sorted over the batch ---------------------------------------- */
 
-/* What the loss sorts, of pair k. AOT: the policy's margins against (first),
- * the reference's; unpaired: a against b. NaN comes last. */
+/* AOT compares two sorted lists, rank by rank. With pairs these are the margins
+ * of the policy and those of the reference; unpaired, a of the chosen and b of
+ * the rejected responses. Returns pair k's key in the first list or in the
+ * second. */
 static double bn_key(const bn_batch *batch, int64_t k, int first)
 {
     const bn_seq *chosen = batch->seq + bn_pair_seq(batch, k, 1);
     const bn_seq *rejected = batch->seq + bn_pair_seq(batch, k, -1);
-    double key;
 
-    if (batch->spec->kind == BNFLOSS_AOT)
-        key = first ? chosen->l - rejected->l : chosen->r - rejected->r;
-    else
-        key = first ? chosen->ratio : rejected->ratio;
-    return key;
+    if (batch->loss->traits & BN_UNPAIRED)
+        return first ? chosen->ratio : rejected->ratio;
+    return first ? chosen->l - rejected->l : chosen->r - rejected->r;
 }
 
-/* Whether pair i sorts before pair j; equal ones by their number. */
+/* Returns whether pair i sorts before pair j. Equal keys sort by number, and
+ * NaN comes last. */
 static int bn_key_before(const bn_batch *batch, int64_t i, int64_t j,
                          int first)
 {
@@ -76,14 +77,15 @@ static int bn_key_before(const bn_batch *batch, int64_t i, int64_t j,
     return x < y || (x == y && i < j);
 }
 
-/* Where rank r of an order is kept: with the chosen, or rejected, sequence of
- * the r-th pair. */
+/* Returns where the pair of rank r is stored. The first list uses the `order`
+ * of the chosen sequence of pair r, the second that of its rejected
+ * sequence. */
 static int64_t *bn_rank(const bn_batch *batch, int64_t r, int first)
 {
     return &batch->seq[bn_pair_seq(batch, r, first ? 1 : -1)].order;
 }
 
-/* Lets the pair at place r of a heap of n sink to where it belongs. */
+/* Moves the pair at place r of a heap of n pairs down to its place. */
 static void bn_sink(const bn_batch *batch, int64_t r, int64_t n, int first)
 {
     const int64_t pair = *bn_rank(batch, r, first);
@@ -100,7 +102,7 @@ static void bn_sink(const bn_batch *batch, int64_t r, int64_t n, int first)
     *bn_rank(batch, r, first) = pair;
 }
 
-/* Heapsort: in place, and never slower than n log n. */
+/* Sorts the pairs that count by heapsort: in place, and O(n log n) always. */
 static void bn_sort_pairs(const bn_batch *batch, int first)
 {
     int64_t n = 0;
@@ -121,7 +123,7 @@ static void bn_sort_pairs(const bn_batch *batch, int first)
 
 /* ---- The scales behind the rows ----------------------------------------- */
 
-/* The share of each chosen token in the likelihood term. */
+/* Returns the factor of each chosen token's -logp in the likelihood term. */
 static double bn_sft_weight_per_token(const bn_batch *batch,
                                       const bn_seq *chosen)
 {
@@ -148,8 +150,8 @@ typedef struct bn_pair_sums {
     bnfloss_result *result;
 } bn_pair_sums;
 
-/* A pair times its weight and WPO's. A weight of 0 gives 0, whatever is in the
- * pair; else NaN in the loss is NaN in all of it. */
+/* Returns a pair times its weight and WPO's. A weight of 0 gives 0, even if the
+ * pair is NaN. Otherwise a NaN loss makes all slopes NaN, and is counted. */
 static bn_pair bn_pair_weigh(bn_pair p, double weight, double wpo,
                              bnfloss_result *result)
 {
@@ -166,8 +168,9 @@ static bn_pair bn_pair_weigh(bn_pair p, double weight, double wpo,
     return p;
 }
 
-/* Gives the rows behind a pair their scales: the chosen sequence of pair kw
- * and the rejected one of pair kx, which differ where the batch was sorted. */
+/* Adds a pair's loss up and sets the scales of its two sequences. These are the
+ * chosen sequence of one pair and the rejected sequence of another if the batch
+ * was sorted, else both of the same pair. */
 static void bn_pair_scatter(bn_batch *batch, int64_t chosen_pair,
                             int64_t rejected_pair, bn_pair pair,
                             bn_pair_sums *sums)
@@ -197,6 +200,7 @@ static void bn_pair_scatter(bn_batch *batch, int64_t chosen_pair,
         sums->pair_loss[chosen_pair] = bn_canonical(pair.value + sft);
 }
 
+/* Takes the loss of every pair. */
 static void bn_batch_pairs(bn_batch *batch, bn_pair_sums *sums)
 {
     for (int64_t k = 0; k < batch->P; k++) {
@@ -208,7 +212,7 @@ static void bn_batch_pairs(bn_batch *batch, bn_pair_sums *sums)
         if (sums->pair_loss)
             sums->pair_loss[k] = 0;
         batch->seq[w].scale = batch->seq[x].scale = 0;
-        if (bn_pair_counts(batch, k)) { /* or its numbers may not be there */
+        if (bn_pair_counts(batch, k)) {
             const bn_params params = bn_params_of_pair(batch, k);
 
             bn_pair_scatter(batch, k, k,
@@ -219,13 +223,13 @@ static void bn_batch_pairs(bn_batch *batch, bn_pair_sums *sums)
     }
 }
 
-/* AOT: rank r of one order meets rank r of the other. For AOT itself the
- * policy's margin is the pair's, so both halves go to it; unpaired, the
- * chosen half goes to the pair of that rank among a, the rejected to that
- * among b. */
+/* Takes AOT's loss of every rank: of the key at rank r of the first list less
+ * that of the second. With pairs, the first key is the margin of one pair,
+ * whose responses both get the gradient. Unpaired, the chosen response of the
+ * first key's pair and the rejected one of the second's do. */
 static void bn_batch_sorted(bn_batch *batch, bn_pair_sums *sums)
 {
-    const int paired = batch->spec->kind == BNFLOSS_AOT;
+    const int unpaired = (batch->loss->traits & BN_UNPAIRED) != 0;
 
     bn_sort_pairs(batch, 1);
     bn_sort_pairs(batch, 0);
@@ -245,18 +249,19 @@ static void bn_batch_sorted(bn_batch *batch, bn_pair_sums *sums)
                                               &pair.du);
         pair.d_chosen = batch->numbers.beta * pair.du;
         pair.d_rejected = -pair.d_chosen;
-        bn_pair_scatter(batch, i, paired ? i : j, pair, sums);
+        bn_pair_scatter(batch, i, unpaired ? j : i, pair, sums);
     }
 }
 
 /* ---- Single responses --------------------------------------------------- */
 
+/* Returns a sum of n terms over n, NaN for n = 0. */
 static double bn_mean(const bn_total *total, int64_t n)
 {
     return n > 0 ? bn_canonical(bn_total_of(total) / (double)n) : BN_NAN;
 }
 
-/* KTO's kl: given, or the mean over mismatched answers, at least 0. */
+/* Returns KTO's kl: as given, or the mean over `mismatched` but at least 0. */
 static double bn_kl_of(const bnfloss_inputs *in)
 {
     bn_total sum = { 0, 0 };
@@ -291,6 +296,7 @@ static void bn_batch_baseline(bn_batch *batch, bnfloss_result *result)
     result->shift_count = count;
 }
 
+/* Takes the loss of every single response. */
 static void bn_batch_single(bn_batch *batch, bn_total *loss, double *seq_loss,
                             bnfloss_result *result)
 {

@@ -1,6 +1,7 @@
-/* Squares and hinges of a margin u, and each's dL/du. */
+/* Squares and hinges of a margin u. Each returns L and stores dL/du. */
 
-/* IPO (arXiv 2310.12036, eq. 17): (h - 1/(2 beta))^2. */
+/* IPO (arXiv 2310.12036, eq. 17): L = (h - 1/(2 beta))^2. As u = beta h, that
+ * is ((u - 1/2) / beta)^2. */
 static bn_real bn_ipo(const bn_params *params, bn_real u, bn_real *du)
 {
     const bn_real d = (u - (bn_real)0.5) / params->beta;
@@ -9,8 +10,8 @@ static bn_real bn_ipo(const bn_params *params, bn_real u, bn_real *du)
     return d * d;
 }
 
-/* iREPO (arXiv 2405.15230): (u - logit(soft label))^2; the factor beta within
- * u is a reconstruction. */
+/* iREPO (arXiv 2405.15230): L = (u - logit(soft label))^2. That u contains beta
+ * is a reconstruction, not checked against the paper's full text. */
 static bn_real bn_irepo(const bn_params *params, bn_real u, bn_real *du)
 {
     const bn_real d = u - params->logit;
@@ -19,7 +20,7 @@ static bn_real bn_irepo(const bn_params *params, bn_real u, bn_real *du)
     return d * d;
 }
 
-/* RSO's hinge (arXiv 2309.06657): max(0, 1 - u). Written so that NaN stays. */
+/* The hinge of RSO (arXiv 2309.06657): L = max(0, 1 - u). A NaN u gives NaN. */
 static bn_real bn_hinge(const bn_params *params, bn_real u, bn_real *du)
 {
     (void)params;
@@ -27,7 +28,7 @@ static bn_real bn_hinge(const bn_params *params, bn_real u, bn_real *du)
     return u >= 1 ? 0 : 1 - u;
 }
 
-/* SLiC-HF (arXiv 2305.10425): max(0, delta - l_w + l_x). */
+/* SLiC-HF (arXiv 2305.10425): L = max(0, gamma - u), with beta 1. */
 static bn_real bn_slic(const bn_params *params, bn_real u, bn_real *du)
 {
     *du = u >= params->gamma ? 0 : -1;

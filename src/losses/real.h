@@ -14,8 +14,8 @@ typedef double bn_real;
 #define BN_R_LN2 0x1.62e42fefa39efp-1
 #endif
 
-/* log(1 - e^x) for x <= 0: -inf at 0, and right on both sides of -ln 2
- * (Maechler 2012, "Accurately computing log(1 - exp(-|a|))"). */
+/* Returns log(1 - e^x) for x <= 0, which is -inf at 0. It is accurate on both
+ * sides of -ln 2 (Maechler 2012, "Accurately computing log(1 - exp(-|a|))"). */
 static bn_real bn_log1mexp(bn_real x)
 {
     return x > -BN_R_LN2 ? BN_R_LOG(-BN_R_EXPM1(x)) : BN_R_LOG1P(-BN_R_EXP(x));

@@ -1,5 +1,6 @@
-/* Losses of one response and its side, +1 desirable or -1 undesirable: L and
- * dL/dl. a: its sum of logp - ref. */
+/* Losses of one response and its side, which is +1 (desirable) or -1
+ * (undesirable). Each returns L and stores dL/dl. a is the sum of logp -
+ * ref. */
 
 typedef bn_real bn_sequence_loss_fn(const bn_params *params,
                                     const bn_response *response, int side,
@@ -10,8 +11,8 @@ static bn_real bn_side_weight(const bn_params *params, int side)
     return side > 0 ? params->desirable : params->undesirable;
 }
 
-/* KTO (arXiv 2402.01306): weight (1 - sig(side beta (a - kl))), kl the
- * batch's estimate of KL(policy, reference), frozen. */
+/* KTO (arXiv 2402.01306): L = weight (1 - sig(side beta (a - kl))). kl is the
+ * batch's estimate of KL(policy, reference); no gradient goes through it. */
 static bn_real bn_kto(const bn_params *params, const bn_response *response,
                       int side, bn_real *dl)
 {
@@ -22,8 +23,9 @@ static bn_real bn_kto(const bn_params *params, const bn_response *response,
     return weight * bn_sigmoid(-u);
 }
 
-/* BCO (arXiv 2404.04656): -weight log sig(side (beta a - shift)),
- * shift the running mean of beta a over both sides, frozen. */
+/* BCO (arXiv 2404.04656): L = -weight log sig(side (beta a - shift)). The
+ * shift is the running mean of beta a over both sides; no gradient goes
+ * through it. */
 static bn_real bn_bco(const bn_params *params, const bn_response *response,
                       int side, bn_real *dl)
 {
@@ -35,7 +37,7 @@ static bn_real bn_bco(const bn_params *params, const bn_response *response,
     return weight * bn_softplus(-u);
 }
 
-/* APO-zero without pairs (arXiv 2408.06266): 1 - sig(side beta a). */
+/* APO-zero without pairs (arXiv 2408.06266): L = 1 - sig(side beta a). */
 static bn_real bn_apo_zero_unpaired(const bn_params *params,
                                     const bn_response *response, int side,
                                     bn_real *dl)
@@ -46,9 +48,10 @@ static bn_real bn_apo_zero_unpaired(const bn_params *params,
     return bn_sigmoid(-u);
 }
 
-/* ASFT (arXiv 2409.10571): with m the mean logp and P = e^m,
- *     desirable -(1 + lambda) m,  undesirable -lambda log(1 - P)
- * which is ORPO whose two odds are held apart. */
+/* ASFT (arXiv 2409.10571). With m the mean logp and P = e^m,
+ *     desirable:    L = -(1 + penalty) m
+ *     undesirable:  L = -penalty log(1 - P)
+ * It is ORPO with the odds of each response in a term of its own. */
 static bn_real bn_asft(const bn_params *params, const bn_response *response,
                        int side, bn_real *dl)
 {

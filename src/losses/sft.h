@@ -3,7 +3,7 @@
  *     value = -logp,        dlogp = -1
  *     DFT   = -sg(p) logp,  dlogp = -p      (arXiv 2508.05629, eq. 9)
  *
- * sg(.) is frozen: no gradient goes through it. */
+ * No gradient goes through sg(.). */
 
 static bn_real bn_sft(const bn_token *token, int dft, bn_real *dlogp)
 {
@@ -13,15 +13,26 @@ static bn_real bn_sft(const bn_token *token, int dft, bn_real *dlogp)
     return p > 0 ? 0 - p * token->logp : 0;
 }
 
-/* SFT with label smoothing (ls) and z-loss (zeta):
+/* Returns the value of SFT with label smoothing (ls) and z-loss (zeta):
  *
  *     value = (1-ls) nll + ls mean_v (lse - z'_v) + zeta lse^2
  *
- * mean_gap: the mean over the finite z'_v of lse - z'_v. The gradient's two
- * further terms belong to the row: see rows/row.c. */
+ * mean_gap is that mean, over the finite z'_v. These two terms have gradients
+ * that do not go through the label's logp: kernels/gradient.c adds them. */
 static bn_real bn_sft_smoothed(const bn_token *token, bn_real ls, bn_real zeta,
                                bn_real mean_gap, bn_real lse)
 {
     return (ls < 1 ? -(1 - ls) * token->logp : 0)
            + (ls > 0 ? ls * mean_gap : 0) + (zeta > 0 ? zeta * lse * lse : 0);
+}
+
+static bn_real bn_sft_loss(const bn_params *params, const bn_token *token,
+                           const bn_token_input *input, bn_real *dlogp)
+{
+    const bn_real value = bn_sft(token, params->dft, dlogp);
+
+    if (!(input->smoothing > 0 || input->z_loss > 0))
+        return value;
+    return bn_sft_smoothed(token, input->smoothing, input->z_loss,
+                           input->mean_gap, input->lse);
 }

@@ -1,15 +1,15 @@
-/* One token's softmax, as the losses see it: four numbers that keep their
- * relative accuracy when p is next to 0 or next to 1. */
+/* One token's softmax as the losses see it: four numbers that stay accurate to
+ * a few ulps when p is close to 0 or to 1. */
 
 typedef struct bn_token {
     bn_real logp;   /* log p of the label */
-    bn_real odds;   /* log(p / (1-p)): of these the odds ratio is made */
+    bn_real odds;   /* log(p / (1-p)) */
     bn_real q;      /* 1 - p */
-    bn_real rest;   /* sum_{t != y} p_t log p_t / (1-p), the others' negative
-                       entropy in units of their mass; NaN where unknown */
+    bn_real rest;   /* sum_{t != y} p_t log p_t / (1-p), the mean log p of the
+                       other tokens; NaN if unknown */
 } bn_token;
 
-/* From log p alone (logp <= 0). */
+/* Returns the token of a log p <= 0, with the rest that the caller knows. */
 static bn_token bn_token_from_logp(bn_real logp, bn_real rest)
 {
     bn_token token;
@@ -21,17 +21,19 @@ static bn_token bn_token_from_logp(bn_real logp, bn_real rest)
     return token;
 }
 
-/* From a row: `leader`, the largest logit but the label's; sum and dot over
- * the other tokens of e^(x - leader) and e^(x - leader) (x - leader).
- * log Z is taken relative to the larger of label and leader, so that no
- * offset of the logits costs a digit, and 1 - p is never a difference. */
+/* Returns the token of a row. `leader` is the largest logit that is not the
+ * label's. `sum` and `dot` run over all other tokens: of e^(x - leader), and of
+ * e^(x - leader) (x - leader).
+ *
+ * log Z is relative to the larger of label and leader, so an offset that all
+ * logits share costs no accuracy. 1 - p is never computed as a difference. */
 static bn_token bn_token_from_sums(bn_real label, bn_real leader, bn_real sum,
                                    bn_real dot)
 {
     const bn_real d = label - leader;
     bn_token token;
 
-    if (leader == -BN_R_INFINITY) {             /* the label stands alone */
+    if (leader == -BN_R_INFINITY) {     /* all others are masked: p = 1 */
         token.logp = token.q = token.rest = 0;
         token.odds = BN_R_INFINITY;
         return token;
@@ -53,7 +55,7 @@ static bn_token bn_token_from_sums(bn_real label, bn_real leader, bn_real sum,
     return token;
 }
 
-/* lse - leader: exact where both are huge. */
+/* Returns lse - leader, exact even if both are huge. */
 static bn_real bn_lse_gap(bn_real label, bn_real leader, bn_real sum)
 {
     const bn_real d = label - leader;
@@ -62,7 +64,7 @@ static bn_real bn_lse_gap(bn_real label, bn_real leader, bn_real sum)
                   : d + BN_R_LOG1P(BN_R_EXP(-d) * (1 + sum));
 }
 
-/* lse itself, put together at the larger of label and leader. */
+/* Returns lse, as a sum whose first term is the larger of label and leader. */
 static bn_real bn_lse(bn_real label, bn_real leader, bn_real sum)
 {
     const bn_real d = label - leader;
@@ -73,7 +75,7 @@ static bn_real bn_lse(bn_real label, bn_real leader, bn_real sum)
                   : label + BN_R_LOG1P(BN_R_EXP(-d) * (1 + sum));
 }
 
-/* -sum_t p_t log p_t, a sum of non-negative terms. */
+/* Returns the entropy -sum_t p_t log p_t, as a sum of non-negative terms. */
 static bn_real bn_token_entropy(const bn_token *token)
 {
     const bn_real p = BN_R_EXP(token->logp);

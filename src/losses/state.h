@@ -1,8 +1,9 @@
-/* A row's state, read: what the forward pass leaves for the losses and for
- * the backward pass. */
+/* Reads the state of a row, which the forward pass leaves for the losses and
+ * for the backward pass. */
 
-/* No softmax: a NaN or +inf logit, or, once the label has been seen, not one
- * finite. A slice of the vocabulary alone cannot tell the latter. */
+/* Returns whether a row has no softmax: one logit is NaN or +inf, or none is
+ * finite. The latter is known only once the label has been read, since a slice
+ * of the vocabulary may consist of masked logits alone. */
 static int bn_row_is_nan(const bnfloss_row *row)
 {
     return (row->flags & BNFLOSS_ROW_NAN) != 0
@@ -10,13 +11,13 @@ static int bn_row_is_nan(const bnfloss_row *row)
                && row->leader == -BN_INF);
 }
 
-/* The number of finite logits; where the row was taken with its mean. */
+/* Returns the number of finite logits of a row with BNFLOSS_ROW_MEAN. */
 static double bn_row_finite(const bnfloss_row *row)
 {
     return row->finite + bn_is_finite(row->leader) + bn_is_finite(row->label);
 }
 
-/* The mean over the finite z'_v of lse - z'_v; logp: the label's. */
+/* Returns the mean over the finite z'_v of lse - z'_v. logp is the label's. */
 static double bn_row_mean_gap(const bnfloss_row *row, double logp)
 {
     double gaps = bn_is_finite(row->label) ? -logp : 0;
@@ -28,7 +29,7 @@ static double bn_row_mean_gap(const bnfloss_row *row, double logp)
     return gaps / bn_row_finite(row);
 }
 
-/* The mean of the finite z'. */
+/* Returns the mean of the finite z'. */
 static double bn_row_mean(const bnfloss_row *row)
 {
     const double label = bn_is_finite(row->label) ? row->label - row->leader
@@ -37,12 +38,13 @@ static double bn_row_mean(const bnfloss_row *row)
     if (bn_row_is_nan(row))
         return BN_NAN;
     if (!bn_is_finite(row->leader))
-        return row->label;              /* the label stands alone */
+        return row->label;              /* all others are masked */
     return row->leader + (row->shift + label) / bn_row_finite(row);
 }
 
-/* log sum_v p_v^2 = log sum_v e^(2 z') - 2 lse: from the gaps of both to the
- * leader, so that no offset of the logits costs a digit. */
+/* Returns log sum_v p_v^2 = log sum_v e^(2 z'_v) - 2 lse. Both terms are taken
+ * relative to the leader, so an offset that all logits share costs no
+ * accuracy. */
 static double bn_row_log_square(const bnfloss_row *row)
 {
     if (bn_row_is_nan(row))
@@ -53,6 +55,8 @@ static double bn_row_log_square(const bnfloss_row *row)
            - 2 * bn_lse_gap(row->label, row->leader, row->sum);
 }
 
+/* Returns the token of a row: NaN without a softmax, and with a NaN rest if the
+ * row was read without BNFLOSS_ENTROPY. */
 static bn_token bn_token_of_row(const bnfloss_row *row)
 {
     bn_token token;

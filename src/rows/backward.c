@@ -188,7 +188,7 @@ static void bn_row_fill(const bn_sweep *sweep, const bn_row_plan *plan,
                 plan->fill);
 }
 
-/* Computes the columns [from, to) from their logits, but for label and leader. */
+/* Computes the columns [from, to) from their logits, label and leader apart. */
 static void bn_row_columns(const bn_sweep *sweep, const bn_row_plan *plan,
                            const void *logits, void *grad, int64_t from,
                            int64_t to)

@@ -22,7 +22,7 @@
  *
  *  1. by the kernel of the next row's chunks, group by group in place, or a
  *     span ahead of what overwrites a scratch row (relay in forward.h);
- *  2. by bn_scaling_finish(), for what a kernel left of a chunk: all of it where
+ *  2. by bn_scaling_finish(), for what a kernel left of a chunk: all of it if
  *     the factor does not fit a float or the next row does not save;
  *  3. by bn_pending_end(), for the label, the leader and the padding. */
 

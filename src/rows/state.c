@@ -1,7 +1,8 @@
 /* The state of a row: it starts empty, takes in chunks in a fixed order, and
  * yields the outputs of the row. */
 
-static void bn_row_init(bnfloss_row *row, const bnfloss_layout *lay, int64_t label)
+static void bn_row_init(bnfloss_row *row, const bnfloss_layout *lay,
+                        int64_t label)
 {
     memset(row, 0, sizeof *row);
     row->label_id = label;

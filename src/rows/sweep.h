@@ -1,4 +1,4 @@
-/* A sweep over rows: what it needs to know besides the row, made once a call. */
+/* What a sweep over rows needs to know besides the row, made once a call. */
 
 typedef struct bn_sweep {
     const bnfloss_layout *layout;   /* resolved: every default filled in */

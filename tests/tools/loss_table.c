@@ -61,9 +61,9 @@ static void numbers(const bn_loss *loss, char *to)
                 (double)d->value);
         add(to, text);
     }
-    if (bn_has_pairs(loss) && loss->sft_norm == BNFLOSS_NORM_BATCH)
+    if (bn_has_pairs(loss) && loss->norm == BNFLOSS_NORM_BATCH)
         strcat(to, " by batch");
-    if (bn_has_pairs(loss) && loss->sft_norm == BNFLOSS_NORM_LENGTH)
+    if (bn_has_pairs(loss) && loss->norm == BNFLOSS_NORM_LENGTH)
         strcat(to, " by length");
 }
 
