@@ -392,8 +392,8 @@ static void losses_everywhere(const char *isa)
                   "environment %d", bnfloss_kind_name(kind), isa, e);
             CHECK(memcmp(&fam, &usual, offsetof(fam_block, work)) == 0
                   && memcmp(&shifts, &usual_shifts, sizeof shifts) == 0,
-                  "%s %s: other bits in environment %d", bnfloss_kind_name(kind),
-                  isa, e);
+                  "%s %s: other bits in environment %d",
+                  bnfloss_kind_name(kind), isa, e);
             CHECK(control_same(left, c), "%s: the caller's state has changed "
                   "(environment %d)", bnfloss_kind_name(kind), e);
         }

@@ -8,7 +8,8 @@
  * test_properties [ROUNDS [ROWS]]: each round has every loss, 12 without; and
  * so many rows for the properties of rows, 24000 without.
  *
- * E110, E148, E164 and E165 of EDGES.md. */
+ * E110, E164 and E165 of EDGES.md. test_same_bits.c has the bits in place, by
+ * stages and on threads. */
 #include "fixture.h"
 
 #include <stdlib.h>
@@ -411,56 +412,6 @@ static void rows_singly(rng *r)
               && memcmp((char *)&a.grad + (size_t)i * row, &b.grad, row) == 0,
               "%s: a row alone has other bits", isa_now);
     }
-}
-
-/* forward, loss and backward are run. */
-static void stages(rng *r)
-{
-    static bnfloss_row state[N];
-    bnfloss_outputs out;
-    bnfloss_result forward = { .struct_size = sizeof forward };
-
-    make_any(&p, r);
-    run_rows(&p, &a);
-    out = outputs_of(&b);
-    /* a weight of 0 is the one thing that forward does not know of */
-    CHECK(bnfloss_forward(&p.l, &p.z, p.label, 0, 3, state, &out, &forward)
-          == BNFLOSS_OK && bnfloss_forward(&p.l, &p.z, p.label, 3, N, state,
-          &out, &forward) == BNFLOSS_OK, "forward");
-    CHECK(bnfloss_loss(&p.spec, &p.in, N, state, NULL, NULL, b.dlogp,
-                       &(bnfloss_outputs){ .struct_size = sizeof out,
-                       .row_loss = b.value, .seq_logp = b.seq_logp,
-                       .seq_loss = b.seq_loss }, work, sizeof work, &b.result)
-          == BNFLOSS_OK, "loss");
-    CHECK(bnfloss_backward(&p.l, &p.z, p.label, 0, 5, state, b.dlogp, &b.grad,
-                           NULL) == BNFLOSS_OK
-          && bnfloss_backward(&p.l, &p.z, p.label, 5, N, state, b.dlogp,
-                              &b.grad, NULL) == BNFLOSS_OK, "backward");
-    CHECK(memcmp(&a, &b, offsetof(answer, result)) == 0,
-          "%s, kind %u: the stages' outputs are not run's", isa_now,
-          (unsigned)p.spec.kind);
-    CHECK(memcmp(&a.result, &b.result, sizeof a.result) == 0,
-          "%s, kind %u: the stages' result is not run's", isa_now,
-          (unsigned)p.spec.kind);
-    CHECK(memcmp(&a.grad, &b.grad, grad_bytes(&p)) == 0,
-          "%s, kind %u: the stages' gradient is not run's", isa_now,
-          (unsigned)p.spec.kind);
-}
-
-static void in_place(rng *r)
-{
-    bnfloss_outputs out;
-
-    make_any(&p, r);
-    p.l.grad_type = p.l.logits_type;
-    run_rows(&p, &a);
-    out = outputs_of(&b);
-    CHECK(bnfloss_run(&p.l, &p.spec, &p.in, &p.z, p.label, &p.z, &out, work,
-                      sizeof work, 1, &b.result) == BNFLOSS_OK, "in place");
-    CHECK(memcmp(&a.grad, &p.z, grad_bytes(&p)) == 0
-          && memcmp(&a, &b, offsetof(answer, grad)) == 0,
-          "%s, kind %u: in place has other bits", isa_now,
-          (unsigned)p.spec.kind);
 }
 
 /* A loss scale of 2^k moves exponents and nothing else, but for numbers that
@@ -924,8 +875,7 @@ static void swapped(uint32_t kind, uint64_t seed)
 /* pair_scale s is s * beta, where nothing but u depends on beta. */
 static void scaled(uint32_t kind, uint64_t seed)
 {
-
-    if (!has_margin(kind) || !(takes(kind, BN_BETA))
+    if (!has_margin(kind) || !takes(kind, BN_BETA)
         || kind == BNFLOSS_IPO || kind == BNFLOSS_IPO_SUM
         || kind == BNFLOSS_RPO || kind == BNFLOSS_FPO)
         return;
@@ -1169,7 +1119,7 @@ int main(int argc, char **argv)
 {
     static void (*const of_rows[])(rng *) = {
         gradient_sums, shift, permutation, monotone, masks, masks_between,
-        full_target, rows_singly, stages, in_place, loss_scale
+        full_target, rows_singly, loss_scale
     };
     static void (*const of_losses[])(uint32_t, uint64_t) = {
         entries, types, accumulate, deferred, halves, padding, permuted,

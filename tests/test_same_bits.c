@@ -4,14 +4,14 @@
  *
  * The corpus has every loss and option, every type, V at every edge, NaN,
  * infinities, denormals, masked tokens, far leaders and huge logits. Each
- * batch is run again in place, at odd addresses and other strides (E33 of
+ * batch is run again in place (E148), at odd addresses and other strides (E33 of
  * EDGES.md), stage by stage, and with other numbers of threads (E90, E91),
  * and must give the same bits; the whole corpus must give the same hash on
  * every instruction set, compiler, optimisation level and architecture. So it
  * is made of integers and of exact operations alone.
  *
- * ROWS_SAME_BITS_HASH is about rows: every V, type and logit, under BNF, DPO and
- * SFT. LOSSES_SAME_BITS_HASH is about losses: each of them with options by
+ * ROWS_SAME_BITS_HASH is about rows: every V, type and logit, under BNF, DPO
+ * and SFT. LOSSES_SAME_BITS_HASH is about losses: each of them with options by
  * chance, several in one call, the deferred scale, both entry points, and the
  * sums that MEAN and SQUARES take, at every V.
  *
@@ -616,13 +616,15 @@ static uint64_t losses_ways(int n, const char *isa)
               && bnfloss_backward(&fam.layout, fam.logits, fam.label, 0,
                                   FAM_N, fam.state, fam.dlogp_out, fam.grad,
                                   NULL) == BNFLOSS_OK
-              && hash_losses(fam.grad) == h, "batch %d of losses, %s: other bits"
-              " by stages (%s)", n, bnfloss_kind_name(fam.spec[0].kind), isa);
+              && hash_losses(fam.grad) == h, "batch %d of losses, %s: other "
+              "bits by stages (%s)", n, bnfloss_kind_name(fam.spec[0].kind),
+              isa);
     }
     if (in_place)
         CHECK(fam_run(fam.logits, 1) == BNFLOSS_OK
               && hash_losses(fam.logits) == h, "batch %d of losses, %s: other "
-              "bits in place (%s)", n, bnfloss_kind_name(fam.spec[0].kind), isa);
+              "bits in place (%s)", n, bnfloss_kind_name(fam.spec[0].kind),
+              isa);
     fam.out.row_scale = NULL;
     fam.spec[0].flags &= ~(uint32_t)BNFLOSS_DEFER_SCALE;
     for (uint32_t k = 0; k <= fam.spec[0].also; k++)
@@ -733,11 +735,11 @@ int main(void)
               (unsigned long long)f, isa);
     }
     CHECK(rows > 3000, "only %d rows", (int)rows);
-    CHECK(first == ROWS_SAME_BITS_HASH, "hash %016llx, not %016llx: the bits have "
-          "changed", (unsigned long long)first,
+    CHECK(first == ROWS_SAME_BITS_HASH, "hash %016llx, not %016llx: the bits "
+          "have changed", (unsigned long long)first,
           (unsigned long long)ROWS_SAME_BITS_HASH);
-    CHECK(second == LOSSES_SAME_BITS_HASH, "the losses' hash %016llx, not %016llx: the "
-          "bits have changed", (unsigned long long)second,
+    CHECK(second == LOSSES_SAME_BITS_HASH, "the losses' hash %016llx, not "
+          "%016llx: the bits have changed", (unsigned long long)second,
           (unsigned long long)LOSSES_SAME_BITS_HASH);
     failed = test_end();
     printf("hash %016llx\nfamily %016llx\n", (unsigned long long)first,
