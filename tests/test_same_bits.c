@@ -742,7 +742,7 @@ int main(void)
           "%016llx: the bits have changed", (unsigned long long)second,
           (unsigned long long)LOSSES_SAME_BITS_HASH);
     failed = test_end();
-    printf("hash %016llx\nfamily %016llx\n", (unsigned long long)first,
+    printf("hash %016llx\nlosses %016llx\n", (unsigned long long)first,
            (unsigned long long)second);
     return failed;
 }
