@@ -1,8 +1,10 @@
-/* The caller's floating-point environment: put aside, default rounding with
- * denormals and without traps put in place, and the caller's given back,
- * sticky flags and all. Elsewhere than on x86-64 and AArch64 the default
- * environment is assumed. What computes is kept out of line, so that no
- * compiler moves arithmetic across the switch. */
+/* Saves the caller's floating-point environment, and restores it, with its
+ * sticky flags, at the end of a call. Between the two the default applies:
+ * rounding to nearest, denormals, no traps. On CPUs other than x86-64 and
+ * AArch64 it is assumed to apply anyway.
+ *
+ * The code between the two is not inlined, so that no compiler moves arithmetic
+ * across the switch. */
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>

@@ -2,8 +2,8 @@
  *
  * Plain operations only, so that any IEEE compiler gives the same result.
  * Errors, measured in quad by tests/test_maths.c: exp 1.01, expm1 2, log 2,
- * log1p 2, tanh 3 ulp at most. A row needs a handful of these next to the
- * V exponentials of its kernel, so clarity goes before speed. */
+ * log1p 2, tanh 3 ulp at most. A row needs a handful of these beside the V
+ * exponentials of its kernel, so they are written for clarity. */
 
 /* ln 2 in two parts; the high one has 21 trailing zero bits, so that its
  * product with any exponent of a double is exact. */
@@ -14,15 +14,15 @@
 /* Adding and subtracting 1.5 * 2^52 rounds to the nearest integer. */
 #define BN_ROUND 0x1.8p52
 
-/* 2^k for -1022 <= k <= 1023. */
+/* Returns 2^k for -1022 <= k <= 1023. */
 static double bn_pow2(int k)
 {
     return bn_double_of((uint64_t)(1023 + k) << 52);
 }
 
-/* e^r - 1 for |r| <= ln 2 / 2: the Taylor series, whose next term is below
- * 2^-59 of the sum. Pairs, then pairs of pairs (Estrin): half as long a wait as
- * for one term after the other. */
+/* Returns e^r - 1 for |r| <= ln 2 / 2, by its Taylor series. The next term
+ * would be below 2^-59 of the sum. Terms are added in pairs, then in pairs of
+ * pairs (Estrin's scheme), which takes half as long as one after the other. */
 static double bn_expm1_small(double r)
 {
     const double r2 = r * r, r4 = r2 * r2;
@@ -35,7 +35,7 @@ static double bn_expm1_small(double r)
     return r + r2 * (a + r4 * (b + r4 * c));
 }
 
-/* x = k ln 2 + r with |r| <= ln 2 / 2, for |x| < 1500. */
+/* Returns the k of x = k ln 2 + r and stores r, |r| <= ln 2 / 2. |x| < 1500. */
 static int bn_reduce(double x, double *r)
 {
     const double k = (x * BN_INV_LN2 + BN_ROUND) - BN_ROUND;
@@ -44,7 +44,7 @@ static int bn_reduce(double x, double *r)
     return (int)k;
 }
 
-/* 0 below -745.2, +inf above 709.8. */
+/* Returns e^x: 0 below -745.2, +inf above 709.8. */
 static double bn_exp(double x)
 {
     double r;
@@ -59,6 +59,7 @@ static double bn_exp(double x)
     return (1 + bn_expm1_small(r)) * bn_pow2(k / 2) * bn_pow2(k - k / 2);
 }
 
+/* Returns e^x - 1, accurate near x = 0. */
 static double bn_expm1(double x)
 {
     double r, scale;
@@ -73,7 +74,7 @@ static double bn_expm1(double x)
     return scale * bn_expm1_small(r) + (scale - 1);
 }
 
-/* 2 atanh(s) = 2 (s + s^3/3 + s^5/5 + ...) for |s| < 0.1716. */
+/* Returns 2 atanh(s) = 2 (s + s^3/3 + s^5/5 + ...) for |s| < 0.1716. */
 static double bn_atanh2(double s)
 {
     const double w = s * s;
@@ -87,8 +88,9 @@ static double bn_atanh2(double s)
     return 2 * s + 2 * s * (w * t);
 }
 
-/* log(x + c) for normal x > 0 and a correction |c| of at most an ulp of x:
- * x = 2^k m with m in [sqrt 1/2, sqrt 2), log m = 2 atanh((m-1)/(m+1)). */
+/* Returns log(x + c) for normal x > 0 and a correction |c| of at most an ulp of
+ * x. With x = 2^k m and m in [sqrt 1/2, sqrt 2), log m is
+ * 2 atanh((m-1)/(m+1)). */
 static double bn_log_corrected(double x, double c)
 {
     const uint64_t bits = bn_bits64_of(x);
@@ -104,6 +106,7 @@ static double bn_log_corrected(double x, double c)
            + (bn_atanh2((m - 1) / (m + 1)) + (k * BN_LN2_LO + c / x));
 }
 
+/* Returns log x: -inf at 0, NaN below. */
 static double bn_log(double x)
 {
     if (!(x > 0))
@@ -115,6 +118,8 @@ static double bn_log(double x)
     return bn_log_corrected(x, 0);
 }
 
+/* Returns log(1 + x), accurate near x = 0. Farther away, what 1 + x rounds off
+ * is passed on as a correction. */
 static double bn_log1p(double x)
 {
     double y;
@@ -129,6 +134,7 @@ static double bn_log1p(double x)
     return bn_log_corrected(y, x > 1 ? 1 - (y - x) : x - (y - 1));
 }
 
+/* Returns tanh x = (1 - e) / (1 + e) with e = e^(-2|x|), and x's sign. */
 static double bn_tanh(double x)
 {
     const double a = x < 0 ? -x : x;

@@ -2,7 +2,18 @@
  *
  * Each bn_check_*() returns a status and leaves the index of the offending
  * element in *where. Ranges are tested as !(low <= x && x <= high), which NaN
- * fails. */
+ * fails.
+ *
+ * A call checks in this order, from what is cheap to what reads memory:
+ *
+ *  1. the structs: their size, constants, numbers, options that exclude each
+ *     other;
+ *  2. the inputs: their shapes, which arrays are there, then their elements;
+ *  3. the other pointers, and the size of `work`;
+ *  4. alignment and overlap of all buffers;
+ *  5. what rows hold, if they count: labels, references, states.
+ *
+ * No output is written before all of it is done. */
 
 #define BN_TRY(call)                                                          \
     do {                                                                      \

@@ -1,6 +1,16 @@
 /* The entry points of the losses: the work buffer, the loss stage, a run. */
 
-/* ---- Work --------------------------------------------------------------- */
+/* ---- Work ---------------------------------------------------------------
+ *
+ * The caller's work buffer is divided like this. N are rows, S sequences:
+ *
+ *     up to 15 bytes, to begin at a multiple of 16
+ *     N     bn_term        what the losses keep of a row
+ *     S     bn_seq         what they keep of a sequence
+ *     N     double         several losses in a call: the sum of their dlogp
+ *     C     bnfloss_row    a run: the chunks of one row, if threads share it
+ *     N     bnfloss_row    a run in two sweeps: the rows' states
+ *     T     scratch rows   what is left, if it is enough: one a thread */
 
 /* Returns the bytes of one part of the work buffer. Each part begins at a
  * multiple of 16. */

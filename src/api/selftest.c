@@ -1,22 +1,23 @@
-/* The library's test of the compiler that built it and the CPU that it runs
- * on: a small corpus through every kernel that this CPU has, and through
- * every loss, and one hash of all the bits that come out. It needs no memory
- * but some 20 KiB of stack and takes a few milliseconds. */
+/* The library's test of the compiler that built it and of the CPU that it runs
+ * on. A small corpus goes through every kernel that this CPU has and through
+ * every loss. All bits that come out are hashed, and the hash is compared with
+ * the one that all tested builds have. It needs 20 KiB of stack, no other
+ * memory, and a few milliseconds. */
 
 #define BN_SELF_HASH UINT64_C(0xAE6596740AF5901B)
 
-/* Most rows are narrow; some, wide, are of two of the kernels' blocks. */
+/* Most rows are narrow. Some are wider than one block of the kernels. */
 enum { BN_SELF_ROWS = 300, BN_SELF_VOCAB = 256, BN_SELF_LONG_ROW = 2400 };
 
 typedef struct bn_self {
     uint64_t hash, seed;
     int64_t label;
     float z[BN_SELF_LONG_ROW];
-    float next[BN_SELF_VOCAB];  /* the gradient, where not in place; and the
-                                 * row that follows one held */
+    float next[BN_SELF_VOCAB];  /* a gradient that is not in place, or the row
+                                 * that follows a pending one */
 } bn_self;
 
-/* FNV-1a, over words. */
+/* Adds a word to the hash: FNV-1a over words. */
 static void bn_self_add(bn_self *test, uint64_t x)
 {
     test->hash = (test->hash ^ x) * UINT64_C(0x100000001B3);
@@ -27,7 +28,7 @@ static void bn_self_add_double(bn_self *test, double x)
     bn_self_add(test, bn_bits64_of(bn_canonical(x)));
 }
 
-/* xorshift64 (Marsaglia 2003): the next number below n. */
+/* Returns the next random number below n: xorshift64 (Marsaglia 2003). */
 static int64_t bn_self_random(bn_self *test, int64_t n)
 {
     test->seed ^= test->seed << 13;
@@ -36,7 +37,8 @@ static int64_t bn_self_random(bn_self *test, int64_t n)
     return (int64_t)((test->seed >> 11) % (uint64_t)n);
 }
 
-/* Row number i: ordinary logits, and now and then some that are not. */
+/* Makes the logits of row i. Every fifth row has some that are extreme, every
+ * seventh has masked ones, and every hundredth has a NaN. */
 static void bn_self_logits(bn_self *test, int64_t i, const bnfloss_layout *lay,
                            float *z)
 {
@@ -55,7 +57,7 @@ static void bn_self_logits(bn_self *test, int64_t i, const bnfloss_layout *lay,
     }
 }
 
-/* Row i's layout: narrow or wide, every type, every option. */
+/* Returns the layout of row i. They go through every type and every option. */
 static bnfloss_layout bn_self_layout(int64_t i)
 {
     bnfloss_layout lay;
@@ -124,8 +126,8 @@ static void bn_self_read(bn_self *test, int64_t i, const bn_sweep *sweep,
     bn_row_defer(sweep, &row, -0.5f, grad, &saved, pending);
 }
 
-/* A row in place; one that is narrow waits for the next, as the wide ones of a
- * batch do. */
+/* Runs a row in place, with saved exponentials. A narrow one stays pending
+ * while the next is read, as the rows of a batch do. */
 static void bn_self_saved(bn_self *test, int64_t i, bn_sweep *sweep)
 {
     const bnfloss_layout *lay = sweep->layout;
@@ -143,6 +145,8 @@ static void bn_self_saved(bn_self *test, int64_t i, bn_sweep *sweep)
     bn_self_add_gradients(test, lay, test->z);
 }
 
+/* Runs row i through forward and backward pass, out of place if it is narrow,
+ * and with saved exponentials if that can be. */
 static void bn_self_row(bn_self *test, int64_t i, const bn_kernels *kernels)
 {
     const bnfloss_layout lay = bn_self_layout(i);
@@ -163,7 +167,7 @@ static void bn_self_row(bn_self *test, int64_t i, const bn_kernels *kernels)
         bn_self_saved(test, i, &sweep);
 }
 
-/* Two pairs of 3, 2, 1 and 2 tokens through one loss. */
+/* Takes one loss of two pairs, whose responses have 3, 2, 1 and 2 tokens. */
 static void bn_self_loss(bn_self *test, uint32_t kind)
 {
     static const int64_t start[] = { 0, 3, 5, 6, 8 };
@@ -202,7 +206,7 @@ static void bn_self_loss(bn_self *test, uint32_t kind)
         bn_self_add(test, bn_bits_of(dlogp[i]));
 }
 
-/* The hash of everything with these kernels. */
+/* Returns the hash of the whole corpus with these kernels. */
 BN_NOINLINE static uint64_t bn_self_hash(const bn_kernels *kernels)
 {
     bn_self test;
@@ -216,7 +220,7 @@ BN_NOINLINE static uint64_t bn_self_hash(const bn_kernels *kernels)
     return test.hash;
 }
 
-/* The first of a list of kernels that is wrong, or NULL. */
+/* Returns the first of a list of kernels that is wrong, or NULL. */
 static const bn_kernels *bn_self_wrong(const bn_kernels *const *list)
 {
     while (*list && bn_self_hash(*list) == BN_SELF_HASH)

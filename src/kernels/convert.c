@@ -6,6 +6,8 @@ BN_INLINE float bn_from_bf16(uint16_t h)
     return bn_float_of((uint32_t)h << 16);
 }
 
+/* bf16 is the upper half of a float. Adding 0x7FFF, and 1 more if the upper
+ * half is odd, carries into it exactly if it has to be rounded up. */
 BN_INLINE uint16_t bn_to_bf16(float x)
 {
     const uint32_t bits = bn_bits_of(x);
@@ -15,7 +17,13 @@ BN_INLINE uint16_t bn_to_bf16(float x)
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-/* f16 has 5 bits of exponent (bias 15) and 10 of fraction. */
+/* f16 has a sign, 5 bits of exponent (bias 15) and 10 of fraction:
+ *
+ *     f16    s eeeee ffffffffff
+ *     f32    s eeeeeeee fffffffffffffffffffffff     (bias 127)
+ *
+ * So a normal number is 13 bits to the left, plus the difference of the biases
+ * in its exponent. */
 BN_INLINE float bn_from_f16(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16;
@@ -60,9 +68,9 @@ BN_INLINE float bn_fma(float a, float b, float c)
     return __builtin_fmaf(a, b, c);
 }
 #else
-/* s, which is finite, is the sum of p and q, which all are double and of which
- * s alone is rounded. It is rounded to odd instead, after which rounding to
- * float cannot go wrong (Boldo and Melquiond 2008). */
+/* Returns p + q rounded to float, where s is p + q rounded to double and
+ * finite. Rounding twice may be wrong. So s is first rounded to odd instead,
+ * after which rounding to float is right (Boldo and Melquiond 2008). */
 BN_NOINLINE static float bn_fma_slow(double p, double q, double s)
 {
     const double t = s - p;
@@ -74,9 +82,9 @@ BN_NOINLINE static float bn_fma_slow(double p, double q, double s)
     return (float)bn_double_of(bits);
 }
 
-/* What the sum rounds away matters only where that leaves it half way between
- * two floats, one time in 2^29. Half way between denormal ones is elsewhere:
- * all these go the slow way. */
+/* p is exact. What the sum rounds off matters only if s is half way between two
+ * floats, which happens once in 2^29 times. Denormal floats have other half
+ * ways, so they all take the slow function. */
 BN_INLINE float bn_fma(float a, float b, float c)
 {
     const double p = (double)a * b, q = c, s = p + q;

@@ -37,6 +37,8 @@ static int32_t bn_factor_cutoff(const bn_factor *factor)
     return cutoff > -123 ? cutoff : -123;
 }
 
+/* Fills in the coefficients of a plain gradient. The exponential is e^x /
+ * 2^power as in the sums, so a saved one can take its place. */
 static void bn_coefficients_plain(bn_coefficients *co, const bn_factor *factor,
                                   float origin)
 {
@@ -60,8 +62,9 @@ static void bn_coefficients_plain(bn_coefficients *co, const bn_factor *factor,
         co->no_mask_above = bn_underflow_at(factor->power + cutoff + 127);
 }
 
-/* The table holds factor * e^(z' - leader). Results below about 2^-125 become
- * 0, so that no denormal is made. */
+/* Fills in the coefficients of a general gradient. The table contains the
+ * factor, so the exponential is factor * e^(z' - leader). Results below about
+ * 2^-125 become 0, so that no denormal is made. */
 static void bn_coefficients_general(bn_coefficients *co, const bn_map *map,
                                     double leader, double factor,
                                     double uniform)

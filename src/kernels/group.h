@@ -10,7 +10,7 @@
  * a patch (the label, the leader, the end of the chunk, a type that is not the
  * gradients') goes through a buffer of floats on the stack. */
 
-/* CALL(T) with the element type as a constant. */
+/* Expands to CALL(T) with the element type T as a constant. */
 #ifndef BN_WITH_TYPE
 #define BN_WITH_TYPE(type, CALL)                                              \
     ((type) == BNFLOSS_F32    ? CALL(BNFLOSS_F32)                             \

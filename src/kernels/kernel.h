@@ -1,9 +1,10 @@
 /* What a kernel is: its constants, the structs it works on, and the table of
  * functions that each instruction set fills in.
  *
- * The loops over logits are vectors; row.h and its neighbours say them once
- * for all instruction sets. What runs once per block or per row is plain C in
- * double: sums.c, saved.c and gradient.c. */
+ * The loops over logits are written once for all instruction sets, over the
+ * vector operations of each: forward.h, backward.h, scale_saved.h. What runs
+ * once per block or per row is plain C in double: sums.c, saved.c and
+ * gradient.c. */
 
 /* Logits are read in groups of four vectors of 16 virtual lanes. They are
  * summed in float over a span of four groups, then in double, and get a new

@@ -7,7 +7,7 @@ typedef union bn_raw {
     uint16_t u16[BN_GROUP];
 } bn_raw;
 
-/* 1 at [BN_GROUP], 0 elsewhere. */
+/* 1 at [BN_GROUP], else 0. */
 static const float bn_one_hot[2 * BN_GROUP] = {
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,

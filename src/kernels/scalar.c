@@ -18,6 +18,9 @@ BN_INLINE bn_exp_table bn_exp_table_load(const uint32_t *p)
     return t;
 }
 
+/* Loads and stores. p need not be aligned, but for the non-temporal store,
+ * which goes past the caches. store2_bf16 takes numbers that are not
+ * denormal. */
 #define bn_v_set1(x) (x)
 #define bn_v_load_f32(p) (*(p))
 #define bn_v_load_bf16(p) bn_from_bf16(*(p))
@@ -26,11 +29,12 @@ BN_INLINE bn_exp_table bn_exp_table_load(const uint32_t *p)
 #define bn_v_store_bf16(p, x) (*(p) = bn_to_bf16(x))
 #define bn_v_store2_bf16(p, x, y)                                             \
     ((p)[0] = bn_to_bf16(x), (p)[1] = bn_to_bf16(y))
-                                        /* of numbers that are not denormal */
 #define bn_v_store_f16(p, x) (*(p) = bn_to_f16(x))
-#define bn_v_store_nt_f32(p, x) (*(p) = (x))  /* non-temporal; p is aligned */
-#define bn_v_fence() ((void)0)          /* v; then the stores are in order */
+#define bn_v_store_nt_f32(p, x) (*(p) = (x))
+#define bn_v_fence() ((void)0)          /* orders non-temporal stores */
 #define bn_v_leave() ((void)0)          /* before plain code: see sums.c */
+
+/* Arithmetic. An operation on NaN gives a NaN, but for max and min. */
 #define bn_v_add(a, b) ((a) + (b))
 #define bn_v_sub(a, b) ((a) - (b))
 #define bn_v_mul(a, b) ((a) * (b))
@@ -38,19 +42,23 @@ BN_INLINE bn_exp_table bn_exp_table_load(const uint32_t *p)
 #define bn_v_fma(a, b, c) bn_fma(a, b, c) /* a b + c, rounded once */
 #define bn_v_max(a, b) bn_max(a, b)
 #define bn_v_min(a, b) bn_min(a, b)
-#define bn_v_above(a, b) (!((a) <= (b))) /* true for NaN */
+
+/* Comparisons and masks. `above` is true if a or b is NaN. */
+#define bn_v_above(a, b) (!((a) <= (b)))
 #define bn_v_masked(k, a) ((k) ? (a) : 0.0f)
 #define bn_v_select(k, a, b) ((k) ? (a) : (b))
 #define bn_v_any_equal(a, b) ((a) == (b)) /* in any lane */
 #define bn_v_all_above(a, b) (!((a) <= (b)))    /* in all */
+
 #define bn_v_widen_add(p, x) (*(p) += (double)(x))  /* VL doubles at p */
 #define bn_v_table_load(p) bn_exp_table_load(p)
 
-/* b where a or b is NaN */
+/* These return b if a or b is NaN. */
 BN_INLINE float bn_max(float a, float b) { return a > b ? a : b; }
 BN_INLINE float bn_min(float a, float b) { return a < b ? a : b; }
 
-/* The float whose bits are word[t mod 8] + (t << 20), t taken as bits. */
+/* Returns the float whose bits are entry[t mod 8] + (t << 20), where t is
+ * taken as bits: 2^(N/8) times the table's factor, see exp.h. */
 BN_INLINE float bn_exp_table_pow2(const bn_exp_table *table, float t)
 {
     const uint32_t bits = bn_bits_of(t);
@@ -59,6 +67,8 @@ BN_INLINE float bn_exp_table_pow2(const bn_exp_table *table, float t)
 }
 #define bn_v_pow2(table, t) bn_exp_table_pow2(&(table), t)
 
+/* 16-bit integers: the maximum of 16-bit logits is taken without converting
+ * them, see forward.h. */
 #define BN_UL 1                         /* lanes in a vector of u16 */
 #define bn_vu uint16_t                  /* a vector of u16 */
 #define bn_u_set1(x) (x)

@@ -74,6 +74,7 @@ static void bn_clear_lanes(double lane[BN_LANES])
         memset(lane + i, 0, 4 * sizeof *lane);
 }
 
+/* Starts the sums of a chunk. */
 static void bn_sums_init(bn_sums *sums, int general, int dot)
 {
     sums->started = 0;
@@ -87,7 +88,7 @@ static void bn_sums_init(bn_sums *sums, int general, int dot)
     sums->leader_at = -1;
 }
 
-/* Sets the reference of the differences to z' = c and empties their lanes. */
+/* Sets the reference of the differences to z' = c and clears their lanes. */
 static void bn_sums_set_ref(bn_sums *sums, double c)
 {
     sums->c = c;
@@ -98,7 +99,7 @@ static void bn_sums_set_ref(bn_sums *sums, double c)
         bn_clear_lanes(sums->sum_x);
 }
 
-/* Starts empty lanes, for a largest z' of c. */
+/* Chooses power and reference for a largest z' of c, and clears all lanes. */
 static void bn_sums_start(bn_sums *sums, double c, float origin)
 {
     sums->started = 1;
@@ -160,7 +161,8 @@ static void bn_sums_add_leader(bn_sums *sums)
     sums->total_finite += 1;
 }
 
-/* Makes room for a leader of z' = x that is more than 1 above c. */
+/* Moves the sums for a leader of z' = x that is more than 1 above c. As long as
+ * the power has room, only the reference of the differences moves. */
 static void bn_sums_raise(bn_sums *sums, const bn_map *map, double x, float z)
 {
     const float origin = bn_origin(map, x, z);

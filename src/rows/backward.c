@@ -21,6 +21,8 @@ static void bn_fill(const bnfloss_layout *lay, void *grad, int64_t n, float x)
 /* 1 - p of the label, and p of the leader, without the rounding of lse. */
 typedef struct bn_masses { double others, leader; } bn_masses;
 
+/* Both are made of sums of positive numbers. e is e^-|label - leader|, so
+ * nothing overflows whichever of the two is larger. */
 static bn_masses bn_masses_of(const bnfloss_row *row)
 {
     const double d = row->label - row->leader, e = bn_exp(d <= 0 ? d : -d);
@@ -56,7 +58,8 @@ static double bn_label_gradient(const bnfloss_row *row, double dlogp,
     return dlogp * g;
 }
 
-/* What the backward pass of a row is, before any column is touched. */
+/* All that the backward pass of a row needs, made before a column is touched.
+ * In place, the gradients overwrite the logits. */
 typedef struct bn_row_plan {
     bn_coefficients co;
     bn_factor factor;           /* of a plain gradient */
@@ -66,7 +69,13 @@ typedef struct bn_row_plan {
     double label, leader;       /* and their gradients, without dz'/dz */
 } bn_row_plan;
 
-/* Plans a row whose gradient is neither 0 nor NaN throughout. */
+/* Plans a row whose gradient is neither 0 nor NaN throughout. With p_v the
+ * softmax, ls, zeta and lse as in bnfloss.h, the gradient by z'_v is
+ *
+ *     dlogp * (ls / V - p_v (1 + 2 zeta lse))         v not the label
+ *
+ * `pull` is the factor of p_v, `uniform` the part that all finite logits share.
+ * The kernels compute p_v as e^(z'_v - leader) times p of the leader. */
 static void bn_row_plan_columns(const bn_sweep *sweep, const bnfloss_row *row,
                                 double dlogp, bn_row_plan *plan)
 {
@@ -95,6 +104,7 @@ static void bn_row_plan_columns(const bn_sweep *sweep, const bnfloss_row *row,
     plan->leader = leader + uniform;
 }
 
+/* Plans the backward pass of a row for its dlogp. */
 static void bn_row_plan_make(const bn_sweep *sweep, const bnfloss_row *row,
                              float dlogp, bn_row_plan *plan)
 {
@@ -121,6 +131,7 @@ typedef struct bn_single {
     float old;
 } bn_single;
 
+/* Reads what the gradient of column `at` needs, if it is one of [from, to). */
 static bn_single bn_single_read(const bn_sweep *sweep, const void *logits,
                                 const void *grad, int64_t at, int64_t from,
                                 int64_t to)
@@ -138,6 +149,8 @@ static bn_single bn_single_read(const bn_sweep *sweep, const void *logits,
     return single;
 }
 
+/* Writes the gradient `value` by z', times dz'/dz. As in the kernels, one that
+ * would be denormal is 0. */
 static void bn_single_write(const bn_sweep *sweep, const bn_single *single,
                             double value, void *grad)
 {
@@ -155,6 +168,7 @@ static void bn_single_write(const bn_sweep *sweep, const bn_single *single,
 
 typedef struct bn_singles { bn_single label, leader; } bn_singles;
 
+/* Reads label and leader, before the kernel. */
 static bn_singles bn_singles_read(const bn_sweep *sweep,
                                   const bn_row_plan *plan, const void *logits,
                                   const void *grad, int64_t from, int64_t to)
@@ -168,6 +182,8 @@ static bn_singles bn_singles_read(const bn_sweep *sweep,
     return singles;
 }
 
+/* Writes label and leader, after the kernel, which has written something in
+ * their places. */
 static void bn_singles_write(const bn_sweep *sweep, const bn_singles *singles,
                              const bn_row_plan *plan, void *grad)
 {

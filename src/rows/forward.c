@@ -23,7 +23,7 @@ static void bn_row_chunk(const bn_sweep *sweep, const bn_row_input *input,
     const int64_t n = bn_chunk_size(lay->vocab, c);
     const int64_t at = input->label - lay->vocab_begin - c;
     const int here = at >= 0 && at < n;
-    /* read before an exponential is saved in its place */
+    /* The kernel may save an exponential in its place, so it is read first. */
     const float label_z = here ? bn_get(lay->logits_type, input->logits,
                                         c + at) : 0;
     bn_chunk chunk;

@@ -1,6 +1,7 @@
 /* The state of a row: it starts empty, takes in chunks in a fixed order, and
  * yields the outputs of the row. */
 
+/* Starts the state of a row of which no column has been read. */
 static void bn_row_init(bnfloss_row *row, const bnfloss_layout *lay,
                         int64_t label)
 {
@@ -14,7 +15,17 @@ static void bn_row_init(bnfloss_row *row, const bnfloss_layout *lay,
         row->flags = BNFLOSS_ROW_IGNORED;
 }
 
-/* Adds the columns of b to a. */
+/* Merges the columns of b into a.
+ *
+ * A state's sums run over its columns but for the label and the leader, and
+ * they are relative to the leader M:
+ *
+ *     sum   = sum e^(z'-M)            dot    = sum e^(z'-M) (z'-M)
+ *     shift = sum (z'-M)              square = sum e^(2(z'-M))
+ *
+ * The side with the larger leader keeps its sums. Those of the other side,
+ * `low`, move by d = M_low - M to its reference, each e^(z'-M) by f = e^d. Its
+ * leader becomes an ordinary term: that is the 1 in each line. */
 static void bn_row_merge(bnfloss_row *a, const bnfloss_row *b)
 {
     const bnfloss_row low = a->leader < b->leader ? *a : *b;
@@ -71,12 +82,15 @@ typedef struct bn_tree {
     int depth;
 } bn_tree;
 
+/* Merges the last two nodes. */
 static void bn_tree_join(bn_tree *tree)
 {
     tree->depth--;
     bn_row_merge(tree->node + tree->depth - 1, tree->node + tree->depth);
 }
 
+/* Adds chunk i of a row. Chunks come in order. A chunk that completes a node
+ * merges it: chunk 3 first merges with 2, then (2,3) with (0,1). */
 static void bn_tree_add(bn_tree *tree, const bnfloss_row *chunk, int64_t i)
 {
     tree->node[tree->depth++] = *chunk;
@@ -86,6 +100,7 @@ static void bn_tree_add(bn_tree *tree, const bnfloss_row *chunk, int64_t i)
         bn_tree_join(tree);
 }
 
+/* Merges what is left and stores the row's state. */
 static void bn_tree_finish(bn_tree *tree, bnfloss_row *row)
 {
     while (tree->depth > 1)

@@ -23,11 +23,14 @@ typedef void bn_task(void *arg, bn_task_range range);
 
 static int bn_threads_owner;        /* the process that used threads; 0: none */
 
+/* Returns how many threads to use for n tasks. `wanted` is the caller's number;
+ * 0 leaves it to OpenMP. */
 static int bn_thread_count(int32_t wanted, int64_t n)
 {
     int owner, t;
 
-    /* one thread does not touch the runtime: good for signal handlers */
+    /* A call with one thread does not touch the OpenMP runtime, which may be in
+     * any state in a forked child or in a signal handler. */
     if (wanted == 1 || n <= 1)
         return 1;
     owner = BN_ATOMIC_LOAD(&bn_threads_owner);
@@ -72,6 +75,7 @@ static int bn_thread_count(int32_t wanted, int64_t n)
 
 #endif
 
+/* Runs a job of n tasks on so many threads, and returns when all are done. */
 static void bn_parallel(bn_task *task, void *arg, int64_t n, int threads)
 {
     const bn_task_range all = { 0, n, 0 };
