@@ -266,6 +266,43 @@ static inline bnfloss_status fix_run(const fix_args *a)
                        a->threads, a->result);
 }
 
+/* The results of a call as bytes: the loss, all outputs, and the gradient of
+ * the vocabulary's columns. */
+typedef struct fix_outcome {
+    bnfloss_result result;
+    unsigned char grad[FIX_N * FIX_V * 4];
+    float logp[FIX_N], rest[FIX_N], entropy[FIX_N], dlogp[FIX_N];
+    float row_loss[FIX_N];
+    int32_t argmax[FIX_N];
+    double seq_logp[FIX_S], seq_loss[FIX_S];
+} fix_outcome;
+
+static inline void fix_take(fix_outcome *o, const fix_args *a)
+{
+    const size_t size = elem_size(a->layout->grad_type);
+
+    memset(o, 0, sizeof *o);
+    memcpy(&o->result, a->result, sizeof o->result);
+    for (size_t i = 0; i < FIX_N; i++)
+        memcpy(o->grad + i * FIX_V * size, (const char *)a->grad
+               + i * (size_t)fix_grad_stride(a) * size, FIX_V * size);
+    memcpy(o->logp, fix.logp, sizeof o->logp);
+    memcpy(o->rest, fix.rest, sizeof o->rest);
+    memcpy(o->entropy, fix.entropy, sizeof o->entropy);
+    memcpy(o->dlogp, fix.dlogp, sizeof o->dlogp);
+    memcpy(o->row_loss, fix.row_loss, sizeof o->row_loss);
+    memcpy(o->argmax, fix.argmax, sizeof o->argmax);
+    memcpy(o->seq_logp, fix.seq_logp, sizeof o->seq_logp);
+    memcpy(o->seq_loss, fix.seq_loss, sizeof o->seq_loss);
+}
+
+static inline void fix_run_and_take(const fix_args *a, fix_outcome *o,
+                                    const char *what)
+{
+    CHECK(fix_run(a) == BNFLOSS_OK, "%s: run", what);
+    fix_take(o, a);
+}
+
 /* ---- fam: every loss ----------------------------------------------------- */
 
 enum {

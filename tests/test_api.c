@@ -195,31 +195,14 @@ static void work_formula(void)
 
 /* ---- Structs of other sizes ---------------------------------------------- */
 
-/* The bits of a plain run. */
-typedef struct outcome {
-    bnfloss_result result;
-    float logp[FIX_N], dlogp[FIX_N];
-    double grad[sizeof fix.grad / sizeof(double)];
-} outcome;
-
-static void run_and_take(const fix_args *a, outcome *o, const char *what)
-{
-    CHECK(fix_run(a) == BNFLOSS_OK, "%s", what);
-    memset(o, 0, sizeof *o);
-    memcpy(&o->result, a->result, sizeof o->result);
-    memcpy(o->logp, fix.logp, sizeof o->logp);
-    memcpy(o->dlogp, fix.dlogp, sizeof o->dlogp);
-    memcpy(o->grad, fix.grad, sizeof o->grad);
-}
-
 /* E38: as if from a newer header, all of it zero. */
 static void larger_structs(uint32_t kind)
 {
-    static outcome plain, o;
+    static fix_outcome plain, o;
     fix_args a;
 
     fix_make(&a, kind, 0, 0, 0);
-    run_and_take(&a, &plain, "plain");
+    fix_run_and_take(&a, &plain, "plain");
     for (uint32_t more = 8; more <= FIX_ROOM; more += 8) {
         fix_make(&a, kind, 0, 0, 0);
         a.layout->struct_size += more;
@@ -228,7 +211,7 @@ static void larger_structs(uint32_t kind)
         a.outputs->struct_size += more;
         memset(fix.result.bytes + sizeof(bnfloss_result), 0, FIX_ROOM);
         a.result->struct_size += more;
-        run_and_take(&a, &o, "larger structs");
+        fix_run_and_take(&a, &o, "larger structs");
         CHECK(o.result.struct_size == sizeof o.result + more, "its size");
         for (int i = 0; i < FIX_ROOM; i++)
             CHECK(fix.result.bytes[sizeof(bnfloss_result) + (size_t)i] == 0,
@@ -273,34 +256,34 @@ static void smaller_results(void)
 /* E39: fields beyond a struct's size are not looked at. */
 static void smaller_inputs(void)
 {
-    static outcome plain, o;
+    static fix_outcome plain, o;
     fix_args a;
 
     fix_make(&a, BNFLOSS_SFT, 0, 0, 0);     /* a layout without strides */
     a.layout->logits_stride = a.layout->grad_stride = 0;
-    run_and_take(&a, &plain, "without strides");
+    fix_run_and_take(&a, &plain, "without strides");
     fix_make(&a, BNFLOSS_SFT, 0, 0, 0);
     a.layout->struct_size = offsetof(bnfloss_layout, logits_stride);
     memset(&a.layout->logits_stride, 0xA5, sizeof(int64_t) * 5);
-    run_and_take(&a, &o, "a layout of 56 bytes");
+    fix_run_and_take(&a, &o, "a layout of 56 bytes");
     CHECK(memcmp(&plain, &o, sizeof o) == 0, "the layout's defaults");
 
     fix_make(&a, BNFLOSS_DPO, 0, 0, 0);     /* a spec that is a kind */
-    run_and_take(&a, &plain, "plain");
+    fix_run_and_take(&a, &plain, "plain");
     for (uint32_t size = 8; size <= sizeof(bnfloss_spec); size += 8) {
         fix_make(&a, BNFLOSS_DPO, 0, 0, 0);
         a.spec->struct_size = size;
         memset((char *)a.spec + size, 0xA5, sizeof *a.spec - size);
-        run_and_take(&a, &o, "a smaller spec");
+        fix_run_and_take(&a, &o, "a smaller spec");
         CHECK(memcmp(&plain, &o, sizeof o) == 0, "a spec of %u bytes", size);
     }
 
     fix_make(&a, BNFLOSS_BNF, 0, 0, 0);     /* inputs without weights */
     a.inputs->row_weight = NULL;
-    run_and_take(&a, &plain, "without weights");
+    fix_run_and_take(&a, &plain, "without weights");
     fix_make(&a, BNFLOSS_BNF, 0, 0, 0);
     a.inputs->struct_size = offsetof(bnfloss_inputs, row_weight);
-    run_and_take(&a, &o, "inputs without weights");
+    fix_run_and_take(&a, &o, "inputs without weights");
     CHECK(memcmp(&plain, &o, sizeof o) == 0, "the inputs' defaults");
 
     fix_make(&a, BNFLOSS_BNF, 0, 0, 0);     /* outputs up to logp */

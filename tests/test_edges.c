@@ -109,43 +109,7 @@ static void run_and_check(const fix_args *a, const char *what)
     check_grads(a, saved_rows, what);
 }
 
-/* The results of a call as bytes: the loss, all outputs, and the gradient of
- * the vocabulary's columns. */
-typedef struct outcome {
-    bnfloss_result result;
-    unsigned char grad[FIX_N * FIX_V * 4];
-    float logp[FIX_N], rest[FIX_N], entropy[FIX_N], dlogp[FIX_N];
-    float row_loss[FIX_N];
-    int32_t argmax[FIX_N];
-    double seq_logp[FIX_S], seq_loss[FIX_S];
-} outcome;
-
-static void take(outcome *o, const fix_args *a)
-{
-    const size_t size = elem_size(a->layout->grad_type);
-
-    memset(o, 0, sizeof *o);
-    memcpy(&o->result, a->result, sizeof o->result);
-    for (size_t i = 0; i < FIX_N; i++)
-        memcpy(o->grad + i * FIX_V * size, (const char *)a->grad
-               + i * (size_t)fix_grad_stride(a) * size, FIX_V * size);
-    memcpy(o->logp, fix.logp, sizeof o->logp);
-    memcpy(o->rest, fix.rest, sizeof o->rest);
-    memcpy(o->entropy, fix.entropy, sizeof o->entropy);
-    memcpy(o->dlogp, fix.dlogp, sizeof o->dlogp);
-    memcpy(o->row_loss, fix.row_loss, sizeof o->row_loss);
-    memcpy(o->argmax, fix.argmax, sizeof o->argmax);
-    memcpy(o->seq_logp, fix.seq_logp, sizeof o->seq_logp);
-    memcpy(o->seq_loss, fix.seq_loss, sizeof o->seq_loss);
-}
-
-static void run_and_take(const fix_args *a, outcome *o, const char *what)
-{
-    CHECK(fix_run(a) == BNFLOSS_OK, "%s: run", what);
-    take(o, a);
-}
-
-static void same(const outcome *a, const outcome *b, const char *what,
+static void same(const fix_outcome *a, const fix_outcome *b, const char *what,
                  const variant *w)
 {
     CHECK(memcmp(a, b, sizeof *a) == 0, "%s: other bits (%s %s %s->%s%s)",
@@ -200,11 +164,11 @@ static void value_nothing(const variant *w)
     bnfloss_inputs in = { 0 };
     bnfloss_result r = { 0 };
     fix_args a;
-    outcome before, after;
+    fix_outcome before, after;
     double z, g;                /* aligned for every type */
 
     make(&a, w);
-    take(&before, &a);
+    fix_take(&before, &a);
     layout.struct_size = sizeof layout;
     layout.logits_type = w->logits_type;
     layout.grad_type = w->grad_type;
@@ -247,36 +211,36 @@ static void value_nothing(const variant *w)
           == BNFLOSS_OK && r.tokens == 0, "forward of rows 5..5");
     CHECK(bnfloss_backward(a.layout, NULL, NULL, FIX_N, FIX_N, NULL, NULL,
                            NULL, &r) == BNFLOSS_OK, "backward of rows N..N");
-    take(&after, &a);
+    fix_take(&after, &a);
     same(&before, &after, "calls without rows", w);
 }
 
 static void value_optional(const variant *w)
 {
-    outcome whole, part;
+    fix_outcome whole, part;
     fix_args a;
 
     make(&a, w);
-    run_and_take(&a, &whole, "whole");
+    fix_run_and_take(&a, &whole, "whole");
     edge("E4");
     make(&a, w);
     a.grad = NULL;
     CHECK(fix_run(&a) == BNFLOSS_OK, "grad NULL");
     a.grad = w->in_place ? a.logits : fix.grad;
-    take(&part, &a);
+    fix_take(&part, &a);
     memcpy(part.grad, whole.grad, sizeof whole.grad);
     same(&whole, &part, "the loss alone", w);
     edge("E5");
     make(&a, w);
     a.outputs = NULL;
     CHECK(fix_run(&a) == BNFLOSS_OK, "outputs NULL");
-    take(&part, &a);
+    fix_take(&part, &a);
     CHECK(memcmp(part.grad, whole.grad, sizeof whole.grad) == 0
           && part.result.loss == whole.result.loss, "without outputs");
     edge("E21");
     make(&a, w);
     a.inputs->side = NULL;
-    run_and_take(&a, &part, "side NULL");
+    fix_run_and_take(&a, &part, "side NULL");
     same(&whole, &part, "sides from the pairing", w);
     edge("E74");
     make(&a, w);
@@ -288,13 +252,13 @@ static void value_optional(const variant *w)
         memcpy(a.labels, y, sizeof y);
         a.layout->label_type = BNFLOSS_I64;
     }
-    run_and_take(&a, &part, "int64 labels");
+    fix_run_and_take(&a, &part, "int64 labels");
     same(&whole, &part, "int64 labels", w);
 }
 
 static void value_inputs_null(const variant *w)
 {
-    outcome whole, part;
+    fix_outcome whole, part;
     fix_args a;
 
     if (w->kind != BNFLOSS_SFT)
@@ -306,29 +270,29 @@ static void value_inputs_null(const variant *w)
     a.inputs->pairing = 0;
     a.inputs->side = NULL;
     a.inputs->row_weight = NULL;
-    run_and_take(&a, &whole, "one sequence");
+    fix_run_and_take(&a, &whole, "one sequence");
     make(&a, w);
     a.inputs = NULL;
-    run_and_take(&a, &part, "inputs NULL");
+    fix_run_and_take(&a, &part, "inputs NULL");
     same(&whole, &part, "inputs NULL", w);
     CHECK(part.result.tokens == FIX_N - 1 && part.result.sequences == 1,
           "one sequence of all rows");
     make(&a, w);
     fix.inputs.s = (bnfloss_inputs){ .struct_size = sizeof fix.inputs.s,
                                      .sequences = 1 };
-    run_and_take(&a, &part, "one sequence that begins nowhere");
+    fix_run_and_take(&a, &part, "one sequence that begins nowhere");
     same(&whole, &part, "seq_start NULL", w);
 }
 
 /* The stages without a result, and against bnfloss_run(). */
 static void value_result_null(const variant *w)
 {
-    outcome run, staged;
+    fix_outcome run, staged;
     fix_args a;
     bnfloss_result r;
 
     make(&a, w);
-    run_and_take(&a, &run, "run");
+    fix_run_and_take(&a, &run, "run");
     edge("E11");
     make(&a, w);
     CHECK(bnfloss_forward(a.layout, a.logits, a.labels, 0, FIX_N, a.state,
@@ -340,7 +304,7 @@ static void value_result_null(const variant *w)
     CHECK(bnfloss_backward(a.layout, a.logits, a.labels, 0, FIX_N, a.state,
                            a.dlogp_out, a.grad, NULL) == BNFLOSS_OK,
           "backward without a result");
-    take(&staged, &a);
+    fix_take(&staged, &a);
     memcpy(&staged.result, &r, sizeof r);
     /* the stages do not know that a weight hides a row from forward */
     staged.logp[FIX_WEIGHTLESS] = staged.rest[FIX_WEIGHTLESS] = 0;
@@ -353,7 +317,7 @@ static void value_result_null(const variant *w)
 
 static void value_vocab_one(const variant *w)
 {
-    outcome o;
+    fix_outcome o;
     fix_args a;
 
     edge("E51");
@@ -362,7 +326,7 @@ static void value_vocab_one(const variant *w)
     for (int i = 0; i < FIX_N; i++)
         fix_set_label(&a, i, i == FIX_IGNORED ? -1 : 0);
     CHECK(fix_run(&a) == BNFLOSS_OK, "V = 1");
-    take(&o, &a);
+    fix_take(&o, &a);
     for (int i = 0; i < FIX_N; i++)
         CHECK(o.logp[i] == 0 && o.rest[i] == 0 && o.entropy[i] == 0
               && fix_grad(&a, i, 0) == 0, "V = 1, row %d", i);
@@ -466,11 +430,11 @@ static void poison(const fix_args *a, int64_t i)
 
 static void value_weights(const variant *w)
 {
-    outcome plain, other;
+    fix_outcome plain, other;
     fix_args a;
 
     make(&a, w);
-    run_and_take(&a, &plain, "plain");
+    fix_run_and_take(&a, &plain, "plain");
     CHECK(row_is(&a, FIX_WEIGHTLESS, 0) && plain.argmax[FIX_WEIGHTLESS] == -1
           && plain.logp[FIX_WEIGHTLESS] == 0
           && plain.dlogp[FIX_WEIGHTLESS] == 0, "a row of weight 0");
@@ -483,18 +447,18 @@ static void value_weights(const variant *w)
     fix_set_label(&a, FIX_WEIGHTLESS, FIX_V + 7);
     poison(&a, FIX_WEIGHTLESS);
     fix.ref[FIX_IGNORED] = HUGE_VALF;
-    run_and_take(&a, &other, "weight -0");
+    fix_run_and_take(&a, &other, "weight -0");
     same(&plain, &other, "what an unread row holds", w);
     make(&a, w);
     fix.weight[FIX_WEIGHTLESS] = 1;
     fix_set_label(&a, FIX_WEIGHTLESS, -100);
-    run_and_take(&a, &other, "label -100");
+    fix_run_and_take(&a, &other, "label -100");
     same(&plain, &other, "weight 0 or a negative label", w);
     edge("E76");
     make(&a, w);
     for (int i = 0; i < FIX_N; i++)
         fix.weight[i] = -fix.weight[i];
-    run_and_take(&a, &other, "negative weights");
+    fix_run_and_take(&a, &other, "negative weights");
     if (w->kind == BNFLOSS_DPO)
         return;                 /* whose loss is not odd in the weights */
     CHECK(other.result.loss == -plain.result.loss, "loss %.17g, not %.17g",
@@ -515,13 +479,13 @@ static void empty(fix_args *a, int lo, int hi)
 
 static void value_empty_sequences(const variant *w)
 {
-    outcome o;
+    fix_outcome o;
     fix_args a;
     double sum = 0, n = 0;
 
     make(&a, w);
     empty(&a, 1, 2);
-    run_and_take(&a, &o, "an empty sequence");
+    fix_run_and_take(&a, &o, "an empty sequence");
     CHECK(o.result.empty_sequences == 1 && o.result.sequences == 3
           && o.result.pairs == 2, "counts");
     CHECK(isfinite(o.result.loss), "loss %g", o.result.loss);
@@ -546,7 +510,7 @@ static void value_empty_sequences(const variant *w)
     make(&a, w);
     empty(&a, 0, 2);
     a.spec->divisor = BNFLOSS_DIV_PAIRS;
-    run_and_take(&a, &o, "an empty pair");
+    fix_run_and_take(&a, &o, "an empty pair");
     CHECK(o.result.pairs == 1 && o.result.divisor == 1
           && o.result.empty_sequences == 2, "one pair is left");
     CHECK(row_is(&a, 0, 0) && row_is(&a, 5, 0), "the empty pair's gradient");
@@ -564,14 +528,14 @@ static void value_empty_sequences(const variant *w)
 /* One logit of row 9 (the last sequence) is replaced by x. */
 static void not_a_row(const variant *w, int64_t col, float x)
 {
-    outcome plain, o;
+    fix_outcome plain, o;
     fix_args a;
 
     make(&a, w);
-    run_and_take(&a, &plain, "plain");
+    fix_run_and_take(&a, &plain, "plain");
     make(&a, w);
     fix_set_logit(&a, 9, col < 0 ? fix_label(&a, 9) : col, x);
-    run_and_take(&a, &o, "not a row");
+    fix_run_and_take(&a, &o, "not a row");
     CHECK(is_canonical(o.result.loss), "loss %g (%s, col %d, %s, %g)",
           o.result.loss, w->isa, (int)col, kind_name(w->kind), (double)x);
     CHECK(o.result.nan_rows == 1 && o.argmax[9] == -1, "counted");
@@ -650,12 +614,12 @@ static void value_not_a_row(const variant *w)
         edge("E118");
     edge("E126");
     {
-        outcome o;
+        fix_outcome o;
 
         make(&a, w);
         for (int64_t j = 0; j < FIX_V; j++)
             fix_set_logit(&a, 9, j, -HUGE_VALF);
-        run_and_take(&a, &o, "all masked");
+        fix_run_and_take(&a, &o, "all masked");
         CHECK(o.result.nan_rows == 1 && is_canonical(o.result.loss)
               && row_is_nan(&a, 9), "a row all -inf");
     }
@@ -690,7 +654,7 @@ static void value_masked_smoothed(const variant *w)
 {
     const double ls = 0.25;
     fix_args a;
-    outcome o;
+    fix_outcome o;
 
     if (w->kind != BNFLOSS_SFT)
         return;
@@ -702,7 +666,7 @@ static void value_masked_smoothed(const variant *w)
             if (j != fix_label(&a, i))
                 fix_set_logit(&a, i, j, -HUGE_VALF);
     save_rows(&a, saved_rows);
-    run_and_take(&a, &o, "masked, smoothed");
+    fix_run_and_take(&a, &o, "masked, smoothed");
     for (int i = 0; i < FIX_N; i++) {
         plain_row p;
         double want;
@@ -731,7 +695,7 @@ static void value_masked_smoothed(const variant *w)
 
 static void value_masked_label(const variant *w)
 {
-    outcome o;
+    fix_outcome o;
     fix_args a;
     int64_t y;
 
@@ -739,7 +703,7 @@ static void value_masked_label(const variant *w)
     y = fix_label(&a, 0);
     fix_set_logit(&a, 0, y, -HUGE_VALF);
     save_rows(&a, saved_rows);
-    run_and_take(&a, &o, "masked label");
+    fix_run_and_take(&a, &o, "masked label");
     CHECK(o.result.nan_rows == 0 && o.logp[0] == -HUGE_VALF, "logp");
     for (int i = 0; i < FIX_N; i++)
         CHECK(row_is_finite(&a, i), "row %d is not finite (%s)", i,
@@ -861,20 +825,20 @@ static void value_sure(const variant *w)
 
 static void value_references(const variant *w)
 {
-    outcome plain, o;
+    fix_outcome plain, o;
     fix_args a;
 
     if (w->kind == BNFLOSS_SFT)
         return;
     make(&a, w);
     fix.ref[1] = 0;
-    run_and_take(&a, &plain, "a reference of 0");
+    fix_run_and_take(&a, &plain, "a reference of 0");
     CHECK(plain.result.clamped_logps == 0 && plain.result.zero_refs == 0,
           "nothing to count");
     edge("E135");
     make(&a, w);
     fix.ref[1] = 0x1p-6f;
-    run_and_take(&a, &o, "a reference of 2^-6");
+    fix_run_and_take(&a, &o, "a reference of 2^-6");
     CHECK(o.result.clamped_logps == 1, "counted");
     o.result.clamped_logps = 0;
     same(&plain, &o, "a reference of 2^-6", w);
@@ -883,7 +847,7 @@ static void value_references(const variant *w)
         make(&a, w);
         for (int i = 0; i < FIX_N; i++)
             fix.ref[i] = -HUGE_VALF;
-        run_and_take(&a, &o, "q = 0");
+        fix_run_and_take(&a, &o, "q = 0");
         CHECK(o.result.zero_refs == FIX_N - 2
               && o.result.bnf_coefficient == 1
               && o.result.bnf_full_share == 1 && isfinite(o.result.loss),
@@ -895,7 +859,7 @@ static void value_references(const variant *w)
     edge("E145");
     make(&a, w);
     fix.ref[6] = fix.ref[8] = -HUGE_VALF;
-    run_and_take(&a, &o, "both references -inf");
+    fix_run_and_take(&a, &o, "both references -inf");
     CHECK(o.result.nan_pairs == 1 && o.result.zero_refs == 2
           && is_canonical(o.result.loss) && row_is_nan(&a, 6)
           && row_is_nan(&a, 8) && !row_is_nan(&a, 0), "inf - inf");
@@ -905,7 +869,7 @@ static void value_references(const variant *w)
         a.spec->beta = 1e6f;
         fix.ref[0] = sign < 0 ? 0 : -1000;
         fix.ref[3] = sign < 0 ? -1000 : 0;
-        run_and_take(&a, &o, "a huge margin");
+        fix_run_and_take(&a, &o, "a huge margin");
         CHECK(o.result.nan_pairs == 0 && isfinite(o.result.loss)
               && (sign > 0 ? o.seq_loss[0] == 0 : o.seq_loss[0] > 1e6),
               "margin: loss %g", o.seq_loss[0]);
@@ -916,18 +880,18 @@ static void value_references(const variant *w)
 
 static void value_logps(const variant *w)
 {
-    outcome plain, o;
+    fix_outcome plain, o;
     fix_args a;
 
     make(&a, w);
     a.logp_in[9] = 0;
     CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "the other entry point");
-    take(&plain, &a);
+    fix_take(&plain, &a);
     edge("E138");
     make(&a, w);
     a.logp_in[9] = 0x1p-6f;
     CHECK(fix_loss_logp(&a) == BNFLOSS_OK, "logp of 2^-6");
-    take(&o, &a);
+    fix_take(&o, &a);
     CHECK(o.result.clamped_logps == 1, "counted");
     o.result.clamped_logps = 0;
     same(&plain, &o, "logp of 2^-6", w);
@@ -1185,7 +1149,7 @@ static void trap_mean_over_zero_tokens(const variant *w)
  * pytorch#73205: here what they hold is not read. */
 static void trap_ignored_rows(const variant *w)
 {
-    outcome plain, o;
+    fix_outcome plain, o;
     fix_args a;
 
     edge("E119");
@@ -1199,7 +1163,7 @@ static void trap_ignored_rows(const variant *w)
                 poison(&a, FIX_IGNORED);
                 poison(&a, FIX_WEIGHTLESS);
             }
-            run_and_take(&a, poisoned ? &o : &plain, "ignored rows");
+            fix_run_and_take(&a, poisoned ? &o : &plain, "ignored rows");
         }
         same(&plain, &o, "what ignored rows hold", w);
         CHECK(row_is(&a, FIX_IGNORED, 0) && row_is(&a, FIX_WEIGHTLESS, 0)
@@ -1213,14 +1177,14 @@ static void trap_ignored_rows(const variant *w)
  * gradient's padding must live. */
 static void trap_padding_columns(const variant *w)
 {
-    outcome plain, o;
+    fix_outcome plain, o;
     fix_args a;
     unsigned char canary[8];
     const size_t size = elem_size(w->grad_type);
 
     edge("E58");
     make(&a, w);
-    run_and_take(&a, &plain, "plain");
+    fix_run_and_take(&a, &plain, "plain");
     make(&a, w);
     for (int64_t i = 0; i < FIX_N; i++)
         for (int64_t j = FIX_V; j < FIX_STRIDE; j++)
@@ -1234,7 +1198,7 @@ static void trap_padding_columns(const variant *w)
         for (int64_t i = 0; i < FIX_N; i++)
             for (int64_t j = FIX_V; j < FIX_STRIDE; j++)
                 fix_set_logit(&a, i, j, NAN);
-    run_and_take(&a, &o, "padded");
+    fix_run_and_take(&a, &o, "padded");
     same(&plain, &o, "NaN in the padding", w);
     for (int64_t i = 0; i < FIX_N; i++)
         for (int64_t j = FIX_V; j < fix_grad_stride(&a); j++)

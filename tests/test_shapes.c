@@ -143,16 +143,11 @@ static int meet(extent a, extent b)
     return a.from < b.to && b.from < a.to;
 }
 
-static size_t size_of(uint32_t type)
-{
-    return type == BNFLOSS_F32 ? 4 : 2;
-}
-
 /* Logits (N,V), gradient (N,V) and dlogp (N), so many bytes into the arena. */
 static bnfloss_status place_of(const bnfloss_layout *l, size_t logits,
                                size_t grad, size_t dlogp)
 {
-    const size_t size = size_of(l->logits_type), to = size_of(l->grad_type);
+    const size_t size = elem_size(l->logits_type), to = elem_size(l->grad_type);
     const size_t last = (size_t)(l->rows - 1), V = (size_t)l->vocab;
     const extent z = { logits, logits
                        + (last * (size_t)l->logits_stride + V) * size };
