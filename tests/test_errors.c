@@ -534,7 +534,7 @@ static const defect defects[] = {
     { "E163", MERGE, ALL, BNFLOSS_E_STATE, 8, state_twice },
 };
 
-static bnfloss_status knock(unsigned entry, const fix_args *a)
+static bnfloss_status call_entry(unsigned entry, const fix_args *a)
 {
     switch (entry) {
     case FORWARD:  return fix_forward(a);
@@ -577,7 +577,7 @@ static void one_defect(const defect *d, unsigned entry, const variant *w,
     memcpy(&fix, sound, sizeof fix);
     d->make(&a);
     memcpy(&before, &fix, sizeof fix);
-    status = knock(entry, &a);
+    status = call_entry(entry, &a);
     CHECK(status == d->status,
           "%s defect %d at entry point %u: status %d, not %d "
           "(%s %s %s->%s%s)",
@@ -608,7 +608,7 @@ static void errors(const variant *w)
     memcpy(&sound, &fix, sizeof fix);
     for (unsigned entry = 1; entry < EVERY; entry <<= 1) {
         memcpy(&fix, &sound, sizeof fix);
-        CHECK(knock(entry, &a) == BNFLOSS_OK, "sound call at entry %u", entry);
+        CHECK(call_entry(entry, &a) == BNFLOSS_OK, "sound call at entry %u", entry);
         CHECK(memcmp(&sound, &fix, sizeof fix) != 0, "nothing written");
         if (!(entry & by_kind) && kind != SFT)
             continue;
@@ -787,19 +787,19 @@ static void overlaps(uint32_t kind, int loss)
     }
 }
 
-/* Outputs may lie wall to wall. */
+/* Outputs may touch. */
 static void touching(const variant *w)
 {
-    static float wall[4 * FIX_N];
+    static float room[4 * FIX_N];
     fix_args a;
 
     edge("E153");
     fix_make(&a, w->kind, w->logits_type, w->grad_type, 0);
-    a.outputs->logp = wall;
-    a.outputs->rest = wall + FIX_N;
-    a.outputs->entropy = wall + 2 * FIX_N;
-    a.outputs->dlogp = wall + 3 * FIX_N;
-    CHECK(fix_run(&a) == BNFLOSS_OK, "wall to wall outputs");
+    a.outputs->logp = room;
+    a.outputs->rest = room + FIX_N;
+    a.outputs->entropy = room + 2 * FIX_N;
+    a.outputs->dlogp = room + 3 * FIX_N;
+    CHECK(fix_run(&a) == BNFLOSS_OK, "outputs that touch");
 }
 
 /* States and log-probabilities at once. */
