@@ -608,7 +608,8 @@ static void errors(const variant *w)
     memcpy(&sound, &fix, sizeof fix);
     for (unsigned entry = 1; entry < EVERY; entry <<= 1) {
         memcpy(&fix, &sound, sizeof fix);
-        CHECK(call_entry(entry, &a) == BNFLOSS_OK, "sound call at entry %u", entry);
+        CHECK(call_entry(entry, &a) == BNFLOSS_OK, "sound call at entry %u",
+              entry);
         CHECK(memcmp(&sound, &fix, sizeof fix) != 0, "nothing written");
         if (!(entry & by_kind) && kind != SFT)
             continue;
