@@ -64,6 +64,8 @@ static void instruction_sets(void)
     FOR_EACH_ISA(isa)
         CHECK(strcmp(bnfloss_isa(), isa) == 0, "%s, not %s", bnfloss_isa(),
               isa);
+    CHECK(!bnfloss_isa_name(-1) && !bnfloss_isa_name(INT32_MAX),
+          "an instruction set of no number");
     CHECK(bnfloss_isa_select("scalar") == BNFLOSS_OK
           && bnfloss_isa_select("auto") == BNFLOSS_OK
           && strcmp(bnfloss_isa(), best) == 0, "auto is %s, not %s",

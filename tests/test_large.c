@@ -239,6 +239,7 @@ int main(void)
         few_rows(BNFLOSS_SFT, 3, ignored, 3 * C + 9, 0);
         few_rows(BNFLOSS_DPO, 2, wide, 3 * C + 9, 0);
         few_rows(BNFLOSS_SFT, 1, last, 2 * C + 3, 7);
+        few_rows(BNFLOSS_SFT, 1, last, 16 * C + 1, 0);  /* none are saved */
         wide_unread();
     }
     return test_end();

@@ -518,6 +518,26 @@ static void value_zero_factor(void)
     }
 }
 
+/* The same where the scale is deferred: the token's row_scale is 0. */
+static void value_zero_factor_deferred(void)
+{
+    fam_make(BNFLOSS_IPO_SUM, 7, 0);
+    fam.spec[0].ld_alpha = 0;
+    fam.spec[0].flags = BNFLOSS_DEFER_SCALE;
+    fam.out.row_scale = fam.row_scale;
+    fam.in.row_weight = NULL;
+    fam.ref[fam.start[2]] = -HUGE_VALF;
+    CHECK(fam_run(fam.grad, 1) == BNFLOSS_OK, "deferred");
+    for (int64_t i = fam.start[3]; i < fam.start[4]; i++) {
+        const int beyond = fam_valid(i) && i >= fam.start[3] + 2;
+
+        CHECK(beyond ? fam.row_scale[i] == 0 && fam.dlogp[i] == 0
+                     : isinf(fam.row_scale[i]) && isinf(fam.dlogp[i]),
+              "row %d: scale %g, dlogp %g", (int)i, (double)fam.row_scale[i],
+              (double)fam.dlogp[i]);
+    }
+}
+
 /* The alpha divergence of order k maps a log-ratio x to (e^((k-1) x) - 1) /
  * (k-1), and to x within 1e-6 of 1. The rewards stay beta x. */
 static void value_alpha_divergence(void)
@@ -706,6 +726,7 @@ int main(void)
     value_no_penalty(-HUGE_VALF, 0);
     value_no_rows();
     value_zero_factor();
+    value_zero_factor_deferred();
     value_alpha_divergence();
     for (int n = 0; n < 4; n++)
         value_bnf_certain(n % 2 ? 0.25f : 0, n / 2 ? -HUGE_VALF : -3);
