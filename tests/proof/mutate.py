@@ -52,9 +52,9 @@ SWAP = {'<': '<=', '<=': '<', '>': '>=', '>=': '>', '==': '!=', '!=': '==',
         '--': '++'}
 # What may take its first two arguments in either order: the same result, or
 # one that differs beside a NaN alone, whose row is one of NaN.
-SYMMETRIC = set('bn_same_text bn_max_i64 bn_times bn_fma_slow bn_v_add bn_v_mul '
-                'bn_v_max bn_v_min bn_v_fma bn_v_any_equal bn_u_max_signed '
-                'bn_u_min_unsigned'.split())
+SYMMETRIC = set('bn_same_text bn_max_i64 bn_times bn_fma_slow bn_v_add '
+                'bn_v_mul bn_v_max bn_v_min bn_v_fma bn_v_any_equal '
+                'bn_u_max_signed bn_u_min_unsigned'.split())
 STRICT = {'<': '<=', '<=': '<', '>': '>=', '>=': '>'}
 # These take minutes; batches has their formulas as well.
 SLOW = ('oracle', 'derivatives')
@@ -386,10 +386,10 @@ def seconds():
     return used.ru_utime + used.ru_stime
 
 
-def files_of(rule):
+def files_of(rule, tree):
     """The files of src/ in a rule for make, as gcc -MM writes it."""
-    return {'src/' + os.path.normpath(x)
-            for x in re.findall(r'/src/([^\s\\]+)', rule)}
+    paths = (os.path.relpath(x, tree) for x in rule.split() if x[0] == '/')
+    return {x for x in paths if x.startswith('src/')}
 
 
 class Suite:
@@ -402,8 +402,8 @@ class Suite:
     # kernels meets the scalar ones alone.
     GCC = ['gcc', '-fopenmp', '-DBNFLOSS_OPENMP']
     TOOLS = {'tcc': ['tcc'],
-             'scalar': [*GCC, '-O1', '-DBNFLOSS_NO_AVX2', '-DBNFLOSS_NO_AVX512',
-                        '-DBNFLOSS_NO_NEON'],
+             'scalar': [*GCC, '-O1', '-DBNFLOSS_NO_AVX2',
+                        '-DBNFLOSS_NO_AVX512', '-DBNFLOSS_NO_NEON'],
              'gcc': [*GCC, '-O2']}
     QUICK = 0.5                     # seconds: more is not worth it with tcc
 
@@ -448,7 +448,7 @@ class Suite:
                               self.tree + '/src/kernels/unit.c']
         for part, command in found.items():
             said = sh([*command, '-MM', '-I' + self.tree + '/include']).stdout
-            self.includes[tool, part] = files_of(said)
+            self.includes[tool, part] = files_of(said, self.tree)
         return found
 
     def changed_by(self, tool, file):
@@ -507,7 +507,7 @@ class Suite:
             source, out = test_source(name, self.tree), f'{name}.o'
             more = [f'-DTARGET="{name}.c"'] if name in SEEDS else []
             reads = sh(['gcc', '-MM', *self.flags(), *more, source]).stdout
-            self.reads[name] = files_of(reads)
+            self.reads[name] = files_of(reads, self.tree)
             # one that includes all of it does not link the library
             self.links[name] = 'src/bnfloss.c' not in self.reads[name]
             if not self.links[name] and 'BN_EACH_ISA' in read(
