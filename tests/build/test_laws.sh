@@ -107,6 +107,11 @@ try "the README's program has lines" test -s "$scratch/readme.c"
 try "the README's program is examples/minimal.c" \
     cmp "$scratch/readme.c" "$scratch/minimal.c"
 
+# What the long tier quotes of src/ is there.
+if need python3; then
+    try "the lists of tests/proof" python3 -B tests/proof/lists.py
+fi
+
 # One version, said twice in the header.
 say() { sed -n "s/^#define BNFLOSS_VERSION_$1 //p" include/bnfloss.h; }
 try "the versions agree" grep -q \

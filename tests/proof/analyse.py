@@ -31,7 +31,7 @@ FLAGS = [f'-I{ROOT}/include', '-std=c11']
 OFF = {
     'bugprone-easily-swappable-parameters': 'two numbers side by side',
     'bugprone-suspicious-include': 'one file is made of many',
-    'bugprone-implicit-widening-of-multiplication-result': 'h * VL, below 64',
+    'bugprone-implicit-widening-of-multiplication-result': 'h * BN_VL, below 64',
     'bugprone-casting-through-void': 'pointers of intrinsics',
     'performance-no-int-to-ptr': 'addresses to prefetch',
     'clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling':

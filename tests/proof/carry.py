@@ -265,9 +265,10 @@ def lines_of(tree):
 
 
 def spellings(name):
-    """A function's name as the lists may have it: FN(x) is bn_x or x there."""
+    """A function's name as the lists may have it: that of each instruction
+    set, FN(name), is there with or without its prefix."""
     name = name.split('#')[0]
-    m = re.fullmatch(r'FN\((\w+)\)', name)
+    m = re.fullmatch(r'(?:BN_)?FN\((\w+)\)', name)
     return [name, 'bn_' + m.group(1), m.group(1)] if m else [name] * 3
 
 

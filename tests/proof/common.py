@@ -90,3 +90,20 @@ def threads_of(folder):
                           stderr=subprocess.DEVNULL).returncode == 0:
             return choice
     return []
+
+
+def instruction_sets(command, lib, folder):
+    """The names of the instruction sets in a library, the slowest first: it
+    says them itself."""
+    probe = os.path.join(folder, 'instruction_sets')
+    with open(probe + '.c', 'w') as f:
+        f.write('#include "bnfloss.h"\n#include <stdio.h>\n'
+                'int main(void)\n{\n'
+                '    for (int i = 0; bnfloss_isa_name(i); i++)\n'
+                '        puts(bnfloss_isa_name(i));\n'
+                '    return 0;\n}\n')
+    subprocess.run([*command, '-w', f'-I{ROOT}/include', probe + '.c', lib,
+                    '-o', probe, '-lm'], check=True)
+    return subprocess.run([probe], stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, 'LLVM_PROFILE_FILE': os.devnull},
+                          check=True).stdout.split()

@@ -25,8 +25,8 @@ import sys
 import time
 from collections import Counter
 
-from common import ROOT, BUILD, all_tests, archive, source_hash, test_source, \
-    threads_of
+from common import ROOT, BUILD, all_tests, archive, instruction_sets, \
+    source_hash, test_source, threads_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FLAGS = ['-g', '-O1', '-fno-fast-math', '-ffp-contract=off', '-w',
@@ -73,6 +73,10 @@ def build_and_run(folder):
     lib, said = archive(['clang-19', *FLAGS, *COVERAGE, *threads], folder)
     if not lib:
         sys.exit(said)
+    isas = instruction_sets(['clang-19', '-fprofile-instr-generate', *threads],
+                            lib, folder)
+    with open(folder + '/instruction_sets.txt', 'w') as f:
+        f.write('\n'.join(isas))
     counted, failed = [os.path.join(folder, 'bnfloss.o')], 0
     for name in all_tests() + ['fuzz_run', 'fuzz_loss', 'fuzz_structs']:
         made, inside = build(name, folder, threads, lib)
@@ -143,12 +147,14 @@ class Source:
         return text if len(text) <= 70 else text[:67] + '...'
 
 
-def gather(data):
+def gather(data, isas):
     """Tables of regions, branches and decisions, place -> counts, and one of
     functions, name -> calls. A place is (file, l1, c1, l2, c2, where the macro
-    was used)."""
+    was used). A function that each of the instruction sets has loses their
+    names."""
     regions, branches, decisions, functions = {}, {}, {}, {}
     prefix = ROOT + '/src/'
+    suffix = re.compile(f'_({"|".join(isas)})$')
 
     for fn in data['functions']:
         names = fn['filenames']
@@ -171,7 +177,7 @@ def gather(data):
             return (names[file_id], *where, outer)
 
         functions[short] = functions.get(short, 0) + fn['count']
-        short = re.sub(r'_(scalar|avx2|avx512|avx512bf16|neon)$', '', short)
+        short = suffix.sub('', short)
         for r in fn['regions']:
             if r[7] == 0 and names[r[5]].startswith(prefix):
                 p = place(r[5], r[0:4])
@@ -332,7 +338,9 @@ def main():
             shutil.copytree(os.path.join(ROOT, part), f'{folder}/{part}')
         counted, failed = build_and_run(folder)
         data = export(folder, counted)
-    return 1 if report(gather(data), failed) else 0
+    with open(folder + '/instruction_sets.txt') as f:
+        isas = f.read().split()
+    return 1 if report(gather(data, isas), failed) else 0
 
 
 if __name__ == '__main__':

@@ -59,6 +59,15 @@ def spelling(text):
     return '\0'.join(words)
 
 
+def places_of(text, snippet):
+    """Where a text has the tokens of a snippet, whatever the layout and the
+    comments between them: (start, end) of each place."""
+    tokens, wanted = tokens_of(text), [t.text for t in tokens_of(snippet)]
+    words, n = [t.text for t in tokens], len(wanted)
+    return [(tokens[i].start, tokens[i + n - 1].end)
+            for i in range(len(words) - n + 1) if words[i:i + n] == wanted]
+
+
 def is_word(text):
     """Whether a token is a name or a keyword."""
     return re.match(r'[A-Za-z_]', text) is not None

@@ -52,19 +52,23 @@ SWAP = {'<': '<=', '<=': '<', '>': '>=', '>=': '>', '==': '!=', '!=': '==',
         '--': '++'}
 # What may take its first two arguments in either order: the same result, or
 # one that differs beside a NaN alone, whose row is one of NaN.
-SYMMETRIC = set('bn_same_text bn_most bn_times bn_fma_slow v_add v_mul v_max '
-                'v_min v_fma v_any_equal'.split())
+SYMMETRIC = set('bn_same_text bn_max_i64 bn_times bn_fma_slow bn_v_add '
+                'bn_v_mul bn_v_max bn_v_min bn_v_fma bn_v_any_equal '
+                'bn_u_max_signed bn_u_min_unsigned'.split())
 STRICT = {'<': '<=', '<=': '<', '>': '>=', '>=': '>'}
 # These take minutes; batches has their formulas as well.
 SLOW = ('oracle', 'derivatives')
 SAMPLE, KERNELS = 150, 20           # about a quarter of an hour of a core
 MORE = {'batches': ['--quick']}
 THREADED = 'environment', 'scratch', 'large'
-# Tests of one part. Mutants of other parts would die there by chance.
-LOW = r'src/(kernels|rows)/'
-ABOUT = {'maths': r'src/losses/', 'cpu': r'src/kernels/(.*/)?cpu\.c$',
+# Tests of one part: how its files begin. Mutants of other parts would die
+# there by chance.
+LOW = ('src/kernels/', 'src/rows/')
+ABOUT = {'maths': ('src/losses/', 'src/math.c'), 'cpu': ('src/kernels/cpu.c',),
          'kernels': LOW, 'fused': LOW, 'shapes': LOW,
-         'slices': r'src/(kernels|rows|door|api)/'}
+         'slices': (*LOW, 'src/api/')}
+# Outside kernels/, those whose mutants meet the vectors' kernels as well.
+VECTORS = ('src/rows/', 'src/fenv.c')
 FIRST = ('golden fuzz_structs fuzz_loss api fuzz_run loss_edges losses weights '
          'shifts rows selftest errors mixes edges kernels guard properties '
          'batches').split()
@@ -383,15 +387,24 @@ def seconds():
     return used.ru_utime + used.ru_stime
 
 
+def files_of(rule, tree):
+    """The files of src/ in a rule for make, as gcc -MM writes it."""
+    paths = (os.path.relpath(x, tree) for x in rule.split() if x[0] == '/')
+    return {x for x in paths if x.startswith('src/')}
+
+
 class Suite:
     """Builds the tests once and the library for each mutant, and runs them."""
 
     # The cheapest first, and what survives one meets the next. tcc compiles
-    # the library in 10 ms. gcc takes 1 s, and 10 more for its kernels: those
-    # that the mutant cannot change are linked as they were. A mutant outside
-    # rows and kernels meets the scalar ones alone.
+    # the library in 10 ms. gcc takes 1 s, and 10 more for its kernels, which
+    # are translation units of their own (src/kernels/unit.c): those that the
+    # mutant cannot change are linked as they were. A mutant outside rows and
+    # kernels meets the scalar ones alone.
     GCC = ['gcc', '-fopenmp', '-DBNFLOSS_OPENMP']
-    TOOLS = {'tcc': ['tcc'], 'scalar': [*GCC, '-O1', '-DONLY_scalar'],
+    TOOLS = {'tcc': ['tcc'],
+             'scalar': [*GCC, '-O1', '-DBNFLOSS_NO_AVX2',
+                        '-DBNFLOSS_NO_AVX512', '-DBNFLOSS_NO_NEON'],
              'gcc': [*GCC, '-O2']}
     QUICK = 0.5                     # seconds: more is not worth it with tcc
 
@@ -406,88 +419,75 @@ class Suite:
                       if shutil.which(self.TOOLS[t][0])]
         self.object, self.time, self.hash = {}, {}, {}
         self.met, self.kills = {}, {}
-        shutil.copy(self.compile('gcc')[0], folder + '/gcc.o')
-        self.sets = self.keep_kernels()
+        self.parts, self.includes = {}, {}
         for tool in self.tools:     # a copy that stays
-            shutil.copy(self.compile(tool, 'src/losses/')[0],
-                        f'{folder}/{tool}.o')
-        self.reads, self.links = {}, {}
+            self.parts[tool] = self.parts_for(tool)
+            lib, said = self.compile(tool)
+            if not lib:
+                sys.exit(said)
+            shutil.copy(lib, f'{folder}/{tool}.o')
+        self.reads, self.links, self.whole = {}, {}, set()
         self.names = self.build_tests()
 
-    def keep_kernels(self):
-        """Returns the instruction sets of the kernels. Makes kernels.o, which
-        exports their tables alone, and changes bnfloss.c so that macros can
-        leave each of them out."""
-        kind, table = re.search(
-            r'static const (\w+) FN\((\w+)\) = \{', ''.join(
-                read(f, self.tree) for f in source_files(self.tree)
-                if '/kernels/' in f)).groups()
-        symbols = dict((n, x + n) for x, n in re.findall(
-            rf' (\w*{table}_)(scalar|avx2|avx512|avx512bf16|neon)$',
-            sh(['nm', self.folder + '/gcc.o']).stdout, re.M))
-        made = self.folder + '/gcc.o'
-        for how in ('globalize', 'keep-global'):
-            sh(['objcopy', *(f'--{how}-symbol={x}' for x in symbols.values()),
-                made, self.folder + '/kernels.o'], check=True)
-            made = self.folder + '/kernels.o'
-        path = self.tree + '/src/bnfloss.c'
-        with open(path) as f:
-            text = f.read()
-        macros = '\n'.join(read(f, self.tree)
-                           for f in source_files(self.tree))
-        for n, symbol in symbols.items():
-            has = re.search(rf'#\s*define (\w+_{n.upper()})\s', macros)
-            has = f'#define {has.group(1)}' if has else ''
-            text = re.sub(
-                rf'#include "kernels/(?:\w+/)*{n}\.c"', lambda m: f'''
-#if !defined(NO_{n})
-{m.group()}
-#elif {int(n == 'scalar')} || !defined(ONLY_scalar)
-{has}
-extern const {kind} {symbol};
-#endif''', text)
-        with open(path, 'w') as f:
-            f.write(text)
-        return list(symbols)
+    def parts_for(self, tool):
+        """The translation units of the library with this compiler, and the
+        command for each: bnfloss.c alone, or without its kernels, and a unit
+        for each table of kernels that it then lacks. (A table without a file
+        of its name comes with another.) Notes which files each unit reads."""
+        source = self.tree + '/src/bnfloss.c'
+        if tool == 'tcc':
+            self.includes[tool, 'bnfloss'] = None           # any
+            return {'bnfloss': [*self.TOOLS[tool], source]}
+        found = {'bnfloss': [*self.TOOLS[tool], '-DBNFLOSS_UNITS', source]}
+        made = self.folder + '/tables.o'
+        sh([*found['bnfloss'], '-O0', '-w', '-c', '-o', made,
+            '-I' + self.tree + '/include'], check=True)
+        for isa in re.findall(r'U bnfloss_kernels_(\w+)',
+                              sh(['nm', made]).stdout):
+            if os.path.exists(f'{self.tree}/src/kernels/{isa}.c'):
+                found[isa] = [*self.TOOLS[tool], f'-DBN_UNIT="{isa}.c"',
+                              self.tree + '/src/kernels/unit.c']
+        for part, command in found.items():
+            said = sh([*command, '-MM', '-I' + self.tree + '/include']).stdout
+            self.includes[tool, part] = files_of(said, self.tree)
+        return found
 
-    def sets_of(self, file):
-        """The instruction sets that a mutant of this file can change."""
-        own = os.path.basename(file)[:-2]
-        if '/kernels/' not in file or own in ('cpu', 'neon'):
-            return []
-        return [own] if own in self.sets else self.sets
+    def changed_by(self, tool, file):
+        """The parts that a mutant of this file can change; all for None."""
+        reads = {part: self.includes[tool, part] for part in self.parts[tool]}
+        return [part for part in reads if file is None or reads[part] is None
+                or file in reads[part]]
 
-    def without(self, tool, file):
-        """The flags that leave out the kernels that a mutant of this file
-        cannot change, or that the tool does not have."""
-        return [f'-DNO_{n}' for n in self.sets if tool != 'tcc'
-                and (n not in self.sets_of(file)
-                     or (tool == 'scalar' and n != 'scalar'))]
+    def objects(self, tool, made=()):
+        """The objects of the library, those that were made anew among them."""
+        return [f'{self.folder}/{"made" if part in made else tool}-{part}.o'
+                for part in self.parts[tool]]
 
     def compile(self, tool, file=None):
         """Compiles what a mutant of this file can change and links the rest.
         Returns the library as one object and the hash of the compiled part,
         or None and what the compiler said."""
-        made, lib = self.folder + '/made.o', self.folder + '/lib.o'
-        for path in (made, lib):
-            if os.path.exists(path):
-                os.unlink(path)
-        some = self.without(tool, file) if file else []
-        r = sh([*self.TOOLS[tool], *some, '-w', '-I' + self.tree + '/include',
-                '-c', self.tree + '/src/bnfloss.c', '-o', made])
-        if r.returncode or not os.path.exists(made):
-            return None, r.stdout
-        with open(made, 'rb') as f:
-            h = hashlib.sha256(f.read()).hexdigest()
-        if some:
-            sh(['ld', '-r', made, self.folder + '/kernels.o', '-o', lib])
+        changed, lib = self.changed_by(tool, file), self.folder + '/lib.o'
+        made, h = changed if file else (), hashlib.sha256()
+        paths = dict(zip(self.parts[tool], self.objects(tool, made)))
+        for part in changed:
+            if os.path.exists(paths[part]):
+                os.unlink(paths[part])
+            r = sh([*self.parts[tool][part], '-w', '-c', '-o', paths[part],
+                    '-I' + self.tree + '/include'])
+            if r.returncode or not os.path.exists(paths[part]):
+                return None, r.stdout
+            with open(paths[part], 'rb') as f:
+                h.update(f.read())
+        if len(paths) == 1:
+            shutil.copy(*paths.values(), lib)
         else:
-            os.rename(made, lib)
-        return lib, h
+            sh(['ld', '-r', *paths.values(), '-o', lib], check=True)
+        return lib, h.hexdigest()
 
     def unchanged(self, tool, file):
         """The hash without a mutant. Ask for it before one is in place."""
-        key = (tool, *self.sets_of(file))
+        key = (tool, *self.changed_by(tool, file))
         if key not in self.object:
             self.object[key] = self.compile(tool, file)[1]
         return self.object[key]
@@ -508,10 +508,12 @@ extern const {kind} {symbol};
             source, out = test_source(name, self.tree), f'{name}.o'
             more = [f'-DTARGET="{name}.c"'] if name in SEEDS else []
             reads = sh(['gcc', '-MM', *self.flags(), *more, source]).stdout
-            self.reads[name] = set(re.findall(r'/(src/\S+)', reads))
+            self.reads[name] = files_of(reads, self.tree)
             # one that includes all of it does not link the library
-            self.links[name] = not any(
-                re.search(r'/rows/', f) for f in self.reads[name])
+            self.links[name] = 'src/bnfloss.c' not in self.reads[name]
+            if not self.links[name] and 'BN_EACH_ISA' in read(
+                    os.path.relpath(source, self.tree), self.tree):
+                self.whole.add(name)    # it has code of its own in each unit
             if self.links[name] and not self.build_test(
                     name, [*self.flags(), *more, source], reads, out):
                 print(f'NOT USED: {name} does not compile')
@@ -542,14 +544,16 @@ extern const {kind} {symbol};
         program = os.path.join(self.folder, name)
         if file in self.reads[name] or not self.links[name]:
             own = 'gcc' if self.links[name] else tool
-            some = self.without(own, file) \
-                if 'src/bnfloss.c' in self.reads[name] else []
             # the others run with -O2; this halves the time for one test
             quick = [] if own == 'tcc' else ['-O1']
-            r = sh([*self.TOOLS[own], *quick, *self.flags(), *some,
-                    test_source(name, tree)]
+            units = []
+            if own != 'tcc' and not self.links[name] \
+                    and name not in self.whole:
+                made = self.changed_by(own, file) if file else ()
+                units = ['-DBNFLOSS_UNITS', *self.objects(own, made)[1:]]
+            r = sh([*self.TOOLS[own], *quick, *self.flags(),
+                    test_source(name, tree), *units]
                    + ([lib] if self.links[name] else [])
-                   + ([self.folder + '/kernels.o'] if some else [])
                    + ['-lm', '-o', program]
                    + ([] if own == 'tcc' else ['-lquadmath']))
         else:
@@ -590,8 +594,8 @@ extern const {kind} {symbol};
 
     def tools_for(self, file):
         """The compilers for mutants of this file."""
-        unwanted = 'scalar' if '/kernels/' in file else \
-            '' if '/rows/' in file else 'gcc'
+        unwanted = 'scalar' if is_kernel(file) else \
+            '' if file.startswith(VECTORS) else 'gcc'
         return [t for t in self.tools if t != unwanted]
 
     def steps(self, tool, file):
@@ -602,7 +606,7 @@ extern const {kind} {symbol};
         before = self.tools[:self.tools.index(tool)]
         found = []
         for name in self.names:
-            if not re.match(ABOUT.get(name, 'src/'), file):
+            if not file.startswith(ABOUT.get(name, 'src/')):
                 continue
             if not self.links[name] and file not in self.reads[name]:
                 continue
@@ -727,6 +731,11 @@ def all_parts(tree=ROOT):
                        for p in parts_of(f, read(f, tree))])
 
 
+def mutants_here():
+    """All mutants of src/."""
+    return mutants_of(all_parts())
+
+
 def check_list(mutants, outcome, known):
     """Findings: listed mutants that no longer exist or are killed."""
     keys, wrong = {m.key for m in mutants}, []
@@ -827,7 +836,7 @@ def main():
     a = p.parse_args()
 
     os.nice(19 - os.nice(0))
-    mutants, known = mutants_of(all_parts()), read_survivors()
+    mutants, known = mutants_here(), read_survivors()
     plain = [m for m in mutants if not is_kernel(m.file)]
     kernel = [m for m in mutants if is_kernel(m.file)]
     wanted = sample_of([m for m in plain if a.files in m.file],
