@@ -264,7 +264,7 @@ static void min_gradient(void)
 /* log_square where 2 z' would leave the range of a float. */
 static void far_squares(void)
 {
-    static const float far[][4] = {
+    const float far[][4] = {
         { -FLT_MAX, -FLT_MAX, -FLT_MAX, -FLT_MAX }, { 2e38f, 2e38f, 0, -1 },
         { -2e38f, -2e38f, -2e38f, -3e38f }, { 1e38f, 1e38f, 1e38f, 1e38f },
         { 3e38f, -3e38f, 0, -HUGE_VALF }
