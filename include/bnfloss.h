@@ -744,9 +744,9 @@ BNFLOSS_API const char *bnfloss_version(void);
 BNFLOSS_API const char *bnfloss_isa(void);
 
 /* Names the instruction sets of this build: 0 is "scalar", then from the slowest
- * to the fastest; NULL beyond the last. bnfloss_isa_select() says which of them
+ * to the fastest. NULL beyond the last. bnfloss_isa_select() says which of them
  * this CPU has. */
-BNFLOSS_API const char *bnfloss_isa_name(int32_t n);
+BNFLOSS_API const char *bnfloss_isa_name(int32_t number);
 
 /* Forces an instruction set by that name for the whole process, at once;
  * "auto" picks the best again. E_ISA if this build or CPU lacks it. The

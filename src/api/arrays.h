@@ -14,6 +14,9 @@ enum {
     BN_NO_ROW_OPTIONS = 1 << 25     /* no label smoothing, no z-loss */
 };
 
+/* Either of these needs sequences. (C++ refuses to mix two enums.) */
+#define BN_NEEDS_SEQUENCES ((unsigned)BN_SIDES | BN_PAIRS)
+
 /* Returns what one loss needs, with its options. */
 static unsigned bn_needs_of(const bnfloss_spec *spec)
 {

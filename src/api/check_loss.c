@@ -249,7 +249,7 @@ static bnfloss_status bn_check_shape(bn_batch *batch, unsigned needs,
                                      int64_t *where)
 {
     const bnfloss_inputs *in = batch->in;
-    const int one_sequence = !(needs & (BN_SIDES | BN_PAIRS));
+    const int one_sequence = !(needs & BN_NEEDS_SEQUENCES);
 
     if (in->pairing > BNFLOSS_PAIRS_HALVES)
         return BNFLOSS_E_ENUM;
@@ -283,7 +283,7 @@ static bnfloss_status bn_check_inputs(const bnfloss_inputs *from,
     batch->in = in;
     if (from)
         BN_TRY(bn_read_struct(in, sizeof *in, from));
-    else if (needs & (BN_SIDES | BN_PAIRS) && batch->N > 0)
+    else if (needs & BN_NEEDS_SEQUENCES && batch->N > 0)
         return BNFLOSS_E_NULL;
     BN_TRY(bn_check_shape(batch, needs, where));
     if (needs & BN_PAIRS && !in->pairing && batch->N > 0)

@@ -11,10 +11,11 @@ const char *bnfloss_isa(void)
     return bn_kernels_get()->name;
 }
 
-const char *bnfloss_isa_name(int32_t n)
+const char *bnfloss_isa_name(int32_t number)
 {
-    return n >= 0 && n < BN_ISAS ? bn_isas[BN_ISAS - 1 - n].kernels->name
-                                 : NULL;
+    return number >= 0 && number < BN_ISAS
+               ? bn_isas[BN_ISAS - 1 - number].kernels->name
+               : NULL;
 }
 
 bnfloss_status bnfloss_isa_select(const char *name)
