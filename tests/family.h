@@ -13,7 +13,7 @@
 enum {
     FAM_N = 26, FAM_S = 8, FAM_P = 4, FAM_V = 37, FAM_STRIDE = 41,
     FAM_GRAD_STRIDE = 43, FAM_IGNORED = 5, FAM_WEIGHTLESS = 10, FAM_M = 3,
-    FAM_SPECS = 17, FAM_KINDS = 35, FAM_WORK = 8192
+    FAM_SPECS = 17, FAM_WORK = 8192
 };
 
 /* ---- What the header says ----------------------------------------------- */
@@ -80,7 +80,7 @@ typedef struct fam_kind {
 
 /* In the order of their kinds. ld_alpha is 1, f_alpha 0.5 where there are
  * any; sft_weight is the last of `value` where it is not 0. */
-static const fam_kind fam_kinds[FAM_KINDS] = {
+static const fam_kind fam_kinds[] = {
     { "bnf", BY_TOKEN, B(EPS), SEQ, { 0 }, 0 },
     { "dpo", BY_PAIR, B(BETA) | B(FLIP) | DIVERGE, ONE_F, { 0.1f }, 1 },
     { "sft", BY_TOKEN, 0, 0, { 0 }, 0 },
@@ -135,6 +135,8 @@ static const fam_kind fam_kinds[FAM_KINDS] = {
     { "apo_zero_unpaired", BY_SEQUENCE, B(BETA), SEQ, { 0.1f }, 0 },
     { "asft", BY_SEQUENCE, B(PENALTY), NEED_SIDES | HAS_MEANS, { 0.1f }, 0 }
 };
+
+enum { FAM_KINDS = sizeof fam_kinds / sizeof *fam_kinds };
 
 #undef PAIRED
 #undef DIVERGE

@@ -55,7 +55,7 @@ static void names(void)
     edge("E180");
     CHECK(!bnfloss_kind_name(0) && !bnfloss_kind_name(FAM_KINDS + 1)
           && !bnfloss_kind_name(0x7fffffff) && !bnfloss_kind_name(0xffffffff),
-          "a number that is no kind has a name");
+          "a number that is no kind has a name, or family.h lacks a kind");
 }
 
 static float *number_of(bnfloss_spec *s, int n)
@@ -413,7 +413,7 @@ static void several(uint32_t kind)
     refused("a deferred second", ALL, BNFLOSS_E_OPTION, -1);
     edge("E200");
     s[0].also = 3;
-    s[3].kind = 36;
+    s[3].kind = FAM_KINDS + 1;
     refused("an unknown fourth", ALL, BNFLOSS_E_ENUM, -1);
     s[0].also = 3;
     s[3].weight = NAN;
