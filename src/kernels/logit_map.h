@@ -1,5 +1,6 @@
 /* The map from a logit z to z', in double: for label and leader, which count
- * alone. The kernels have the same map for vectors (row.h). */
+ * alone. The kernels have the same map for vectors: mapped() in
+ * group.h. */
 
 /* Beyond this magnitude of x the exponential's N may be off by one, and its r
  * out of the cubic's range. */
