@@ -78,7 +78,8 @@ static void defaults(void)
               && s.loss_scale == 1 && s.f_divergence == 0 && s.reserved == 0
               && s.sft_norm == f->sft_norm, "%s: defaults", f->name);
         CHECK(s.token_norm == (k == BNFLOSS_BNF ? 2u : 1u)
-              && s.divisor == (k == BNFLOSS_SFT ? 3u : fam_pairs(k) ? 2u : 1u),
+              && s.divisor == (fam_pairs(k) ? 2u : f->shape == BY_TOKEN
+                               && !(f->needs & NEED_SIDES) ? 3u : 1u),
               "%s: norm %u, divisor %u", f->name, s.token_norm, s.divisor);
         for (int n = 0; n < NUM_COUNT; n++) {
             float want = n == NUM_LD ? 1.0f : n == NUM_F_ALPHA ? 0.5f : 0.0f;

@@ -194,9 +194,7 @@ static void check_rows(const golden *g, const char *isa, const double *want,
 static void check_parts(const golden *g, const char *isa,
                         const bnfloss_spec *spec, place *p, const answers *a)
 {
-    const int rowwise = spec->kind < BNFLOSS_ROBUST
-                        && spec->kind != BNFLOSS_DPO;
-    const int parts = rowwise || spec->kind >= BNFLOSS_KTO ? g->s : g->s / 2;
+    const int parts = spec->sft_norm ? g->s / 2 : g->s;     /* pairs have it */
 
     for (int k = 0; k < g->s; k++, p->answer++)
         CHECK(close(a->seq_ratio[k], *p->answer),
