@@ -148,6 +148,8 @@ static inline bn_params numbers_of(const bnfloss_spec *spec)
     k.tau_max = spec->tau_max;
     k.rho = spec->rho;
     k.cap = spec->cap;
+    k.eps = spec->eps;
+    k.dft = (spec->flags & BNFLOSS_DFT) != 0;
     k.desirable = spec->desirable_weight;
     k.undesirable = spec->undesirable_weight;
     k.order = spec->f_alpha;

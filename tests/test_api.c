@@ -169,13 +169,16 @@ static void work_formula(void)
     const int64_t N = 1000, S = 100;
     bnfloss_layout l = { 0 };
     bnfloss_spec spec[2];
+    uint32_t kinds = 0;
 
     l.struct_size = sizeof l;
     l.rows = N;
     l.vocab = 3 * BNFLOSS_CHUNK - 5;
-    for (uint32_t n = 0; n < 35 * 2 * 2 * 2; n++) {
-        const uint32_t kind = n % 35 + 1, run = n / 35 % 2;
-        const int deferred = n / 70 % 2 != 0, also = n / 140 != 0;
+    while (bnfloss_kind_name(kinds + 1))
+        kinds++;
+    for (uint32_t n = 0; n < kinds * 8; n++) {
+        const uint32_t kind = n % kinds + 1, how = n / kinds, run = how % 2;
+        const int deferred = how / 2 % 2, also = how / 4;
         const int waits = kind != BNFLOSS_BNF && kind != BNFLOSS_SFT;
         int64_t want = 56 * N + 96 * S;
         uint64_t got = 0;

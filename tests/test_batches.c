@@ -395,15 +395,13 @@ static void model_tokens(model *m)
     for (int i = 0; i < b->N; i++) {
         const bn_token t = bn_token_from_logp(b->logp[i], b->rest[i]);
 
-        if (m->spec->kind == BNFLOSS_SFT) {
-            m->value[i] = bn_sft(&t, (m->spec->flags & BNFLOSS_DFT) != 0,
-                                 m->slope + i);
-        } else if (m->spec->kind == BNFLOSS_BNF) {
-            const bn_bnf_token v = bn_bnf(&t, b->ref[i], m->spec->eps);
+        bn_token_input input;
 
-            m->value[i] = v.value;
-            m->slope[i] = -v.g;
-        }
+        if (!m->loss->token_loss)
+            continue;
+        memset(&input, 0, sizeof input);
+        input.ref = b->ref[i];
+        m->value[i] = m->loss->token_loss(&m->k, &t, &input, m->slope + i);
     }
 }
 

@@ -115,7 +115,7 @@ DEFECT(layout_flag_31, a->layout->flags = 0x80000000u)
 DEFECT(spec_flag_64, a->spec->flags = 64)
 DEFECT(spec_flag_31, a->spec->flags = 0x80000000u)
 DEFECT(kind_0, a->spec->kind = 0)
-DEFECT(kind_36, a->spec->kind = 36)
+DEFECT(kind_1000, a->spec->kind = 1000)
 DEFECT(kind_max, a->spec->kind = 0xFFFFFFFFu)
 DEFECT(norm_0, a->spec->token_norm = 0)
 DEFECT(norm_4, a->spec->token_norm = 4)
@@ -378,7 +378,7 @@ static const defect defects[] = {
     { "E42", LOSS, ALL, BNFLOSS_E_ENUM, -1, spec_flag_64 },
     { "E42", LOSS, ALL, BNFLOSS_E_ENUM, -1, spec_flag_31 },
     { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_0 },
-    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_36 },
+    { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_1000 },
     { "E43", LOSS, ALL, BNFLOSS_E_ENUM, -1, kind_max },
     { "E44", LOSS, ALL, BNFLOSS_E_ENUM, -1, norm_0 },
     { "E44", LOSS, ALL, BNFLOSS_E_ENUM, -1, norm_4 },

@@ -90,7 +90,7 @@ static const isa_ops *ops_of(const char *isa)
     for (size_t i = 0; i < sizeof all_ops / sizeof *all_ops; i++)
         if (strcmp(all_ops[i].name, isa) == 0 && *all_ops[i].lanes)
             return all_ops + i;
-    CHECK(0, "no page called %s", isa);
+    CHECK(0, "no operations of %s: see all_ops", isa);
     return all_ops;
 }
 

@@ -65,7 +65,7 @@ typedef struct described {
 
 /* In the order of their kinds. ld_alpha is 1, f_alpha 0.5 where there are
  * any; sft_weight is the last of `value` where it is not 0. */
-static const described losses[BN_KINDS] = {
+static const described losses[] = {
     { "bnf", BN_BY_TOKEN, 0, B(EPS), REF_SIDES | BN_SIGNED | BN_REST, { 0 },
       0 },
     { "dpo", BN_BY_PAIR, 1, DPO_LIKE | B(F_ALPHA), REF_DIV, { 0.1f }, 1 },
@@ -220,7 +220,7 @@ static void defaults(uint32_t k)
           && s.loss_scale == 1 && s.f_divergence == 0 && s.reserved == 0
           && s.sft_norm == d->sft_norm, "%s: defaults", d->name);
     CHECK(s.token_norm == (k == BNFLOSS_BNF ? 2u : 1u)
-          && s.divisor == (k == BNFLOSS_SFT ? 3u : is_paired(k) ? 2u : 1u),
+          && s.divisor == (d->sft_norm ? 2u : d->traits & BN_SIDES ? 1u : 3u),
           "%s: norm %u, divisor %u", d->name, s.token_norm, s.divisor);
     for (int n = 1; n < BN_NUMBERS; n++) {
         float want = n == BN_LD_ALPHA ? 1.0f : n == BN_F_ALPHA ? 0.5f : 0.0f;
@@ -441,6 +441,11 @@ static void constants(uint32_t kind)
 
 int main(void)
 {
+    if (!CHECK(sizeof losses / sizeof *losses == BN_KINDS,
+               "the table here has %d losses, not %d: add a line for %s",
+               (int)(sizeof losses / sizeof *losses), BN_KINDS,
+               bnfloss_kind_name(BN_KINDS)))
+        return test_end();
     names();
     defaults_of_no_kind();
     defaults_of_a_size();

@@ -301,7 +301,7 @@ static void several(uint32_t kind)
     fam_refused("a deferred second", FAM_ALL, BNFLOSS_E_OPTION, -1);
     edge("E200");
     s[0].also = 3;
-    s[3].kind = 36;
+    s[3].kind = BN_KINDS + 1;
     fam_refused("an unknown fourth", FAM_ALL, BNFLOSS_E_ENUM, -1);
     s[0].also = 3;
     s[3].weight = NAN;

@@ -2,7 +2,7 @@
  * comes from here.
  *
  * A new loss is a function in a file of this folder, a kind in the header, and
- * a line in this table: README.md walks through it. */
+ * a line in this table: CONTRIBUTING.md walks through it. */
 
 /* What a loss is a function of. */
 typedef enum bn_shape {

@@ -149,7 +149,8 @@ def check_names(lib):
     names = []
     while lib.bnfloss_kind_name(len(names) + 1) is not None:
         names.append(lib.bnfloss_kind_name(len(names) + 1))
-    check(len(names) == 35 and len(set(names)) == 35, "35 names: %r" % names)
+    check(len(names) >= 35 and len(set(names)) == len(names),
+          "names: %r" % names)
     for k, name in enumerate(names, 1):
         check(lib.bnfloss_kind_from_name(name) == k, name)
     check(lib.bnfloss_kind_from_name(b"sigmoid") == 2, "an alias")

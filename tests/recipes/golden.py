@@ -25,6 +25,8 @@ KINDS = """BNF DPO SFT ROBUST HINGE IPO IPO_SUM EXO_PAIR DISCOPOP SIGMOID_NORM
     SIMPO ALPHAPO CPO SLIC DPOP RDPO RPO RPO_MEAN ADA_DPO BMC FPO IREPO UPO
     NCA_PAIR BCO_PAIR SPPO_HARD APO_ZERO APO_DOWN ORPO AOT AOT_UNPAIRED KTO BCO
     APO_ZERO_UNPAIRED ASFT""".split()
+DIVERGENCE = set("""DPO ROBUST HINGE IPO IPO_SUM EXO_PAIR DISCOPOP SIGMOID_NORM
+    RDPO RPO RPO_MEAN IREPO UPO""".split())
 ROWWISE = {"BNF", "SFT"}                    # losses of a token
 UNPAIRED = {"KTO", "BCO", "APO_ZERO_UNPAIRED", "ASFT"}
 PAIRED = set(KINDS) - ROWWISE - UNPAIRED
@@ -37,8 +39,6 @@ BETA = set(KINDS) - {"BNF", "SFT", "SLIC", "ORPO", "ASFT"}
 LOGISTIC = set("""DPO SIGMOID_NORM SIMPO ALPHAPO CPO DPOP RDPO RPO RPO_MEAN BMC
     FPO UPO""".split())
 FLIP = LOGISTIC | SORTED | {"ROBUST", "EXO_PAIR"}
-DIVERGENCE = set("""DPO ROBUST HINGE IPO IPO_SUM EXO_PAIR DISCOPOP SIGMOID_NORM
-    RDPO RPO RPO_MEAN IREPO UPO""".split())
 
 NORMS = ["", "none", "length", "shortest", "batch"]
 DIVISORS = ["", "sequences", "pairs", "tokens", "given"]
@@ -933,7 +933,7 @@ HEAD = """#ifndef GOLDEN_H
 enum {
     MASKED = INT16_MIN,    /* for a logit of -inf */
     GOLDEN_METRICS = %d,
-    GOLDEN_MOST = %d,       /* rows times vocabulary, at most */
+    GOLDEN_MAX = %d,       /* rows times vocabulary, at most */
 
     /* what a case has, in this order, in golden_inputs, in 64ths: logits
      * (N,V), ref_logp (N), and then */

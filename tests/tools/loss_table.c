@@ -1,7 +1,8 @@
 /* Prints the README's table of losses from the library's own table:
  *
- *     loss_table README.md    checks the block between its two markers, and
- *     loss_table              prints what belongs there
+ *     loss_table README.md          checks the block between its two markers,
+ *     loss_table --write README.md  puts it there, and
+ *     loss_table                    prints it
  *
  * SPDX-License-Identifier: MIT */
 #include "../../src/bnfloss.c"
@@ -94,8 +95,8 @@ static char *table(void)
     return text;
 }
 
-/* 0 if the file holds the table between its markers. */
-static int check(const char *path)
+/* 0 if the file holds the table between its markers, or is made to (write). */
+static int check(const char *path, int write)
 {
     static char text[1 << 20];
     const char *want = table(), *begin, *end;
@@ -119,15 +120,28 @@ static int check(const char *path)
     if ((size_t)(end - begin) == strlen(want)
         && memcmp(begin, want, strlen(want)) == 0)
         return 0;
-    fprintf(stderr, "%s: its table of losses is not what loss_table prints\n",
-            path);
-    return 1;
+    if (!write) {
+        fprintf(stderr, "%s: its table of losses is an old one; "
+                "`loss_table --write %s` renews it\n", path, path);
+        return 1;
+    }
+    f = fopen(path, "wb");
+    if (!f) {
+        perror(path);
+        return 1;
+    }
+    fwrite(text, 1, (size_t)(begin - text), f);
+    fputs(want, f);
+    fputs(end, f);
+    return fclose(f) != 0;
 }
 
 int main(int argc, char **argv)
 {
+    if (argc > 2 && strcmp(argv[1], "--write") == 0)
+        return check(argv[2], 1);
     if (argc > 1)
-        return check(argv[1]);
+        return check(argv[1], 0);
     printf(BEGIN "%s" END, table());
     return 0;
 }
