@@ -28,16 +28,9 @@ static void needs(const bn_loss *loss, char *to)
         add(to, "pairs");
     if (loss->traits & BN_SIDES)
         add(to, "sides");
-    if (loss->traits & BN_REFERENCE)
-        add(to, "ref_logp");
-    if (loss->traits & BN_MASK)
-        add(to, "row_mask");
-    if (loss->traits & BN_DISTANCE)
-        add(to, "distance");
-    if (loss->traits & BN_SOFT)
-        add(to, "soft_label");
-    if (loss->traits & BN_CERTAINTY)
-        add(to, "pair_weight");
+    for (int k = 0; k < BN_INPUTS; k++)
+        if (bn_inputs[k].required_by & loss->traits)
+            add(to, bn_inputs[k].name);
     if (loss->traits & BN_KL)
         add(to, "mismatched or kl");
     if (loss->traits & BN_BASELINE)
