@@ -178,7 +178,7 @@ static void work_formula(void)
         kinds++;
     for (uint32_t n = 0; n < kinds * 8; n++) {
         const uint32_t kind = n % kinds + 1, how = n / kinds, run = how % 2;
-        const int deferred = how / 2 % 2, also = how / 4;
+        const int deferred = how / 2 % 2 != 0, also = how / 4 != 0;
         const int waits = kind != BNFLOSS_BNF && kind != BNFLOSS_SFT;
         int64_t want = 56 * N + 96 * S;
         uint64_t got = 0;
