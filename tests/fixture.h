@@ -340,6 +340,54 @@ typedef struct fam_block {
 
 static fam_block fam;           /* the batch at hand */
 
+/* The arrays of bnfloss_inputs, a line each. */
+typedef struct fam_array {
+    const char *name;
+    size_t at;                  /* of the pointer in bnfloss_inputs */
+    void *numbers;              /* in fam */
+    size_t size, count;         /* bytes of an element; elements */
+    unsigned needed;            /* the traits of the losses that need it */
+} fam_array;
+
+#define FAM_ARRAY(field, array, needed)                                       \
+    { #field, offsetof(bnfloss_inputs, field), fam.array, sizeof *fam.array,  \
+      sizeof fam.array / sizeof *fam.array, needed }
+
+/* Those that no trait asks for come first. */
+enum { FAM_START, FAM_SIDE, FAM_REF, FAM_WEIGHT, FAM_SEQ_WEIGHT,
+       FAM_PAIR_WEIGHT, FAM_PAIR_SCALE, FAM_PAIR_MARGIN, FAM_SQUARE,
+       FAM_MISMATCHED };
+
+static const fam_array fam_arrays[] = {
+    FAM_ARRAY(seq_start, start, 0),
+    FAM_ARRAY(side, side, 0),
+    FAM_ARRAY(ref_logp, ref, BN_REFERENCE),
+    FAM_ARRAY(row_weight, weight, 0),
+    FAM_ARRAY(seq_weight, seq_weight, 0),
+    FAM_ARRAY(pair_weight, pair_weight, BN_CERTAINTY),
+    FAM_ARRAY(pair_scale, pair_scale, 0),
+    FAM_ARRAY(pair_margin, pair_margin, 0),
+    FAM_ARRAY(log_square, square, 0),
+    FAM_ARRAY(mismatched, mismatched, 0),
+    FAM_ARRAY(soft_label, soft, BN_SOFT),
+    FAM_ARRAY(distance, distance, BN_DISTANCE),
+    FAM_ARRAY(row_mask, mask, BN_MASK)
+};
+enum { FAM_ARRAYS = sizeof fam_arrays / sizeof *fam_arrays };
+
+/* The array as the call will use it, or NULL. */
+static inline void **fam_pointer(const fam_array *a)
+{
+    return (void **)(void *)((char *)&fam.in + a->at);
+}
+
+static inline void fam_give(const fam_array *a, void *p)
+{
+    memcpy(fam_pointer(a), &p, sizeof p);
+    if (a == fam_arrays + FAM_MISMATCHED)
+        fam.in.mismatches = p ? FAM_M : 0;
+}
+
 static inline void fam_set_logit(int64_t i, int64_t v, float x)
 {
     elem_put(fam.layout.logits_type, fam.logits,
@@ -399,14 +447,10 @@ static inline void fam_inputs(uint32_t kind, int full)
 {
     bnfloss_inputs *in = &fam.in;
 
-    if (has_trait(kind, BN_SOFT))
-        in->soft_label = fam.soft;
-    if (has_trait(kind, BN_DISTANCE))
-        in->distance = fam.distance;
-    if (has_trait(kind, BN_MASK))
-        in->row_mask = fam.mask;
-    if (has_trait(kind, BN_CERTAINTY)
-        || (full && shape_of(kind) == BN_BY_PAIR))
+    for (int k = FAM_SEQ_WEIGHT; k < FAM_ARRAYS; k++)
+        if (has_trait(kind, fam_arrays[k].needed))
+            fam_give(fam_arrays + k, fam_arrays[k].numbers);
+    if (full && shape_of(kind) == BN_BY_PAIR)
         in->pair_weight = fam.pair_weight;
     if (full && has_margin(kind)) {
         in->pair_scale = fam.pair_scale;

@@ -671,22 +671,16 @@ static int list_buffers(buffer *b, pointers *p)
     const size_t n = FAM_N * 4, s = FAM_S * 4, pairs = FAM_P * 4;
     int k = 0;
 
+    for (int i = 0; i < FAM_ARRAYS; i++) {
+        const fam_array *a = fam_arrays + i;
+
+        if (*fam_pointer(a))
+            b[k++] = (buffer){ a->name, fam_pointer(a), a->size * a->count,
+                               a->size, 0 };
+    }
 #define BUFFER(p, size, elem, written)                                        \
     if (p)                                                                    \
     b[k++] = (buffer){ #p, (void **)(void *)&(p), size, elem, written }
-    BUFFER(fam.in.seq_start, 2 * s + 8, 8, 0);
-    BUFFER(fam.in.side, FAM_S, 1, 0);
-    BUFFER(fam.in.ref_logp, n, 4, 0);
-    BUFFER(fam.in.row_weight, n, 4, 0);
-    BUFFER(fam.in.seq_weight, s, 4, 0);
-    BUFFER(fam.in.pair_weight, pairs, 4, 0);
-    BUFFER(fam.in.pair_scale, pairs, 4, 0);
-    BUFFER(fam.in.pair_margin, pairs, 4, 0);
-    BUFFER(fam.in.soft_label, pairs, 4, 0);
-    BUFFER(fam.in.distance, s, 4, 0);
-    BUFFER(fam.in.row_mask, FAM_N, 1, 0);
-    BUFFER(fam.in.log_square, n, 4, 0);
-    BUFFER(fam.in.mismatched, FAM_M * 8, 8, 0);
     BUFFER(fam.out.dlogp, n, 4, 1);
     BUFFER(fam.out.row_loss, n, 4, 1);
     BUFFER(fam.out.seq_logp, 2 * s, 8, 1);
@@ -1079,81 +1073,43 @@ static void deferred(uint32_t kind)
 
 /* ---- Inputs -------------------------------------------------------------- */
 
-typedef struct input {
-    const char *name;
-    size_t at;                  /* of the pointer in bnfloss_inputs */
-    void *array;
-    size_t elem, count;
-} input;
-
-#define INPUT(field, array, count)                                            \
-    { #field, offsetof(bnfloss_inputs, field), array, sizeof *(array), count }
-static const input inputs[] = {
-    INPUT(seq_weight, fam.seq_weight, FAM_S),
-    INPUT(pair_weight, fam.pair_weight, FAM_P),
-    INPUT(pair_scale, fam.pair_scale, FAM_P),
-    INPUT(pair_margin, fam.pair_margin, FAM_P),
-    INPUT(soft_label, fam.soft, FAM_P),
-    INPUT(distance, fam.distance, FAM_S),
-    INPUT(row_mask, fam.mask, FAM_N),
-    INPUT(log_square, fam.square, FAM_N),
-    INPUT(mismatched, fam.mismatched, FAM_M)
-};
-enum { SEQ_WEIGHT, PAIR_WEIGHT, PAIR_SCALE, PAIR_MARGIN, SOFT, DISTANCE, MASK,
-       SQUARE, MISMATCHED, INPUTS };
-
-static void set_input(const input *x, const void *p)
-{
-    memcpy((char *)&fam.in + x->at, &p, sizeof p);
-    if (x == inputs + MISMATCHED)
-        fam.in.mismatches = p ? FAM_M : 0;
-}
-
 static float ulp_after(float x, int up)
 {
     return nextafterf(x, up ? HUGE_VALF : -HUGE_VALF);
 }
 
+/* Whether a loss reads array x, from seq_weight on. */
 static int reads(uint32_t kind, int x)
 {
     switch (x) {
-    case SEQ_WEIGHT:  return !is_paired(kind);
-    case PAIR_WEIGHT: return shape_of(kind) == BN_BY_PAIR;
-    case PAIR_SCALE:
-    case PAIR_MARGIN: return has_margin(kind);
-    case SOFT:        return has_trait(kind, BN_SOFT);
-    case DISTANCE:    return has_trait(kind, BN_DISTANCE);
-    case MASK:        return has_trait(kind, BN_MASK);
-    case MISMATCHED:  return has_trait(kind, BN_KL);
-    default:          return 0;         /* log_square: with WPO */
+    case FAM_SEQ_WEIGHT:  return !is_paired(kind);
+    case FAM_PAIR_WEIGHT: return shape_of(kind) == BN_BY_PAIR;
+    case FAM_PAIR_SCALE:
+    case FAM_PAIR_MARGIN: return has_margin(kind);
+    case FAM_MISMATCHED:  return has_trait(kind, BN_KL);
+    default:              return has_trait(kind, fam_arrays[x].needed);
     }
-}
-
-static int needs(uint32_t kind, int x)
-{
-    return x == PAIR_WEIGHT ? has_trait(kind, BN_CERTAINTY)
-           : (x == SOFT || x == DISTANCE || x == MASK) && reads(kind, x);
 }
 
 static void given_inputs(uint32_t kind)
 {
-    for (int x = 0; x < INPUTS; x++) {
-        if (needs(kind, x)) {
+    for (int x = FAM_SEQ_WEIGHT; x < FAM_ARRAYS; x++) {
+        if (has_trait(kind, fam_arrays[x].needed)) {
             edge("E202");
-            set_input(inputs + x, NULL);
-            fam_refused(inputs[x].name, FAM_ALL, BNFLOSS_E_NULL, -1);
+            fam_give(fam_arrays + x, NULL);
+            fam_refused(fam_arrays[x].name, FAM_ALL, BNFLOSS_E_NULL, -1);
         }
-        set_input(inputs + x, inputs[x].array);
+        fam_give(fam_arrays + x, fam_arrays[x].numbers);
         edge("E204");
         if (reads(kind, x))
-            fam_taken(inputs[x].name, FAM_ALL);
+            fam_taken(fam_arrays[x].name, FAM_ALL);
         else
-            fam_refused(inputs[x].name, FAM_ALL, BNFLOSS_E_OPTION, -1);
+            fam_refused(fam_arrays[x].name, FAM_ALL, BNFLOSS_E_OPTION, -1);
         edge("E206");
-        for (size_t off = 1; off < inputs[x].elem && off < FIX_ALIGN_NUMBER;
+        for (size_t off = 1; off < fam_arrays[x].size && off < FIX_ALIGN_NUMBER;
              off++) {
-            set_input(inputs + x, (char *)inputs[x].array + off);
-            fam_refused(inputs[x].name, FAM_ALL, BNFLOSS_E_ALIGN, -1);
+            fam_give(fam_arrays + x, (char *)fam_arrays[x].numbers + off);
+            fam_refused(fam_arrays[x].name, FAM_ALL, BNFLOSS_E_ALIGN, -1);
         }
     }
 }
@@ -1197,7 +1153,7 @@ static void log_squares(uint32_t kind)
 /* One bad number in an array, and the good ones at its ends. */
 static void bad_number(int x, int64_t i, float low, float high, int open)
 {
-    float *p = (float *)inputs[x].array;
+    float *p = (float *)fam_arrays[x].numbers;
     const float bad[] = { NAN, HUGE_VALF, -HUGE_VALF,
                           open ? low : ulp_after(low, 0),
                           open ? high : ulp_after(high, 1) };
@@ -1206,14 +1162,14 @@ static void bad_number(int x, int64_t i, float low, float high, int open)
 
     edge("E207");
     for (int k = 0; k < 5; k++) {
-        set_input(inputs + x, inputs[x].array);
+        fam_give(fam_arrays + x, fam_arrays[x].numbers);
         p[i] = bad[k];
-        fam_refused(inputs[x].name, FAM_ALL, BNFLOSS_E_INPUT, i);
+        fam_refused(fam_arrays[x].name, FAM_ALL, BNFLOSS_E_INPUT, i);
     }
     for (int k = 0; k < 2; k++) {
-        set_input(inputs + x, inputs[x].array);
+        fam_give(fam_arrays + x, fam_arrays[x].numbers);
         p[i] = fine[k];
-        fam_taken(inputs[x].name, FAM_ALL);
+        fam_taken(fam_arrays[x].name, FAM_ALL);
     }
 }
 
@@ -1221,20 +1177,22 @@ static void bad_numbers(uint32_t kind)
 {
     static const double bad[] = { NAN, HUGE_VAL, -HUGE_VAL };
 
-    for (int x = SEQ_WEIGHT; x <= DISTANCE; x++) {
-        const int open = x == PAIR_SCALE || x == SOFT;
-        const float high = x == SOFT ? 1 : x == PAIR_SCALE ? HUGE_VALF
-                           : FLT_MAX;
+    for (int x = FAM_SEQ_WEIGHT; x < FAM_ARRAYS; x++) {
+        const int soft = fam_arrays[x].needed == BN_SOFT;
+        const int open = x == FAM_PAIR_SCALE || soft;
+        const float high = soft                  ? 1
+                           : x == FAM_PAIR_SCALE ? HUGE_VALF
+                                                 : FLT_MAX;
 
-        if (reads(kind, x)) {
+        if (fam_arrays[x].size == sizeof(float) && reads(kind, x)) {
             bad_number(x, 0, open ? 0 : -FLT_MAX, high, open);
-            bad_number(x, (int64_t)inputs[x].count - 1,
+            bad_number(x, (int64_t)fam_arrays[x].count - 1,
                        open ? 0 : -FLT_MAX, high, open);
         }
     }
-    for (int k = 0; k < 3 && reads(kind, MISMATCHED); k++) {
+    for (int k = 0; k < 3 && reads(kind, FAM_MISMATCHED); k++) {
         edge("E207");
-        set_input(inputs + MISMATCHED, fam.mismatched);
+        fam_give(fam_arrays + FAM_MISMATCHED, fam.mismatched);
         fam.mismatched[2] = bad[k];
         fam_refused("mismatched", FAM_ALL, BNFLOSS_E_INPUT, 2);
     }

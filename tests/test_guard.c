@@ -305,23 +305,12 @@ static void guard_array(pages *p, void *array_at, size_t n, int at_end)
 
 static void guard_inputs(pages *p, int at_end)
 {
-    bnfloss_inputs *in = &fam.in;
     int k = 0;
 
+    for (; k < FAM_ARRAYS; k++)
+        guard_array(p + k, fam_pointer(fam_arrays + k),
+                    fam_arrays[k].size * fam_arrays[k].count, at_end);
 #define GUARD(array, n) guard_array(p + k++, &(array), n, at_end)
-    GUARD(in->seq_start, (FAM_S + 1) * 8);
-    GUARD(in->side, FAM_S);
-    GUARD(in->ref_logp, FAM_N * 4);
-    GUARD(in->row_weight, FAM_N * 4);
-    GUARD(in->seq_weight, FAM_S * 4);
-    GUARD(in->pair_weight, FAM_P * 4);
-    GUARD(in->pair_scale, FAM_P * 4);
-    GUARD(in->pair_margin, FAM_P * 4);
-    GUARD(in->soft_label, FAM_P * 4);
-    GUARD(in->distance, FAM_S * 4);
-    GUARD(in->row_mask, FAM_N);
-    GUARD(in->log_square, FAM_N * 4);
-    GUARD(in->mismatched, FAM_M * 8);
     GUARD(fam.out.log_square, FAM_N * 4);
     GUARD(fam.out.seq_ratio, FAM_S * 8);
     GUARD(fam.out.seq_loss, is_paired(fam.spec[0].kind) ? FAM_P * 8

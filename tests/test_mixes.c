@@ -185,19 +185,14 @@ static void needs_of_two(uint32_t a, uint32_t b)
         fam.ref[3] = 1;
         fam_refused("a reference of 1", FAM_ALL, BNFLOSS_E_REF_LOGP, 3);
     }
-    if (has_trait(a, BN_SOFT) || has_trait(b, BN_SOFT)) {
-        missing(&fam.in.soft_label, BNFLOSS_E_NULL);
-        bad(fam.soft, 2, BNFLOSS_E_INPUT);
-    }
-    if (has_trait(a, BN_DISTANCE) || has_trait(b, BN_DISTANCE)) {
-        missing(&fam.in.distance, BNFLOSS_E_NULL);
-        bad(fam.distance, 5, BNFLOSS_E_INPUT);
-    }
-    if (has_trait(a, BN_MASK) || has_trait(b, BN_MASK))
-        missing(&fam.in.row_mask, BNFLOSS_E_NULL);
-    if (has_trait(a, BN_CERTAINTY) || has_trait(b, BN_CERTAINTY)) {
-        missing(&fam.in.pair_weight, BNFLOSS_E_NULL);
-        bad(fam.pair_weight, 3, BNFLOSS_E_INPUT);
+    for (int k = FAM_SEQ_WEIGHT; k < FAM_ARRAYS; k++) {
+        const fam_array *x = fam_arrays + k;
+
+        if (!has_trait(a, x->needed) && !has_trait(b, x->needed))
+            continue;
+        missing(fam_pointer(x), BNFLOSS_E_NULL);
+        if (x->size == sizeof(float))
+            bad((float *)x->numbers, (int64_t)x->count - 2, BNFLOSS_E_INPUT);
     }
     if (is_paired(a) || is_paired(b)) {
         fam.in.pairing = BNFLOSS_PAIRS_NONE;

@@ -646,6 +646,21 @@ static void deferred(uint32_t kind, uint64_t seed)
 
 #define MOVE(array) memcpy(fam.array + to, from.array + i, sizeof *fam.array)
 
+/* Moves element i of every input that has `count` elements to place `to`. */
+static void move_inputs(const fam_block *from, size_t count, int64_t i,
+                        int64_t to)
+{
+    for (int k = 0; k < FAM_ARRAYS; k++) {
+        const fam_array *array = fam_arrays + k;
+        char *now = (char *)array->numbers;
+        const char *before = (const char *)from + (now - (char *)&fam);
+
+        if (array->count == count)
+            memcpy(now + (size_t)to * array->size,
+                   before + (size_t)i * array->size, array->size);
+    }
+}
+
 /* The batch with the sequences order[0], .. order[S-1] of the one at hand and
  * `pad` ignored rows after each; row[i] is where row i went. Pairs are taken
  * from `pair`: that of each new pair. */
@@ -660,9 +675,7 @@ static void rebuild(const int *order, int n, const int *pair, int pad,
         const int64_t end = from.start[order[s] + 1];
 
         fam.start[s] = to;
-        fam.side[s] = from.side[order[s]];
-        fam.seq_weight[s] = from.seq_weight[order[s]];
-        fam.distance[s] = from.distance[order[s]];
+        move_inputs(&from, FAM_S, order[s], s);
         for (int64_t i = from.start[order[s]]; i < end + pad; i++, to++) {
             if (i >= end) {
                 fam.label[to] = -1;
@@ -674,10 +687,8 @@ static void rebuild(const int *order, int n, const int *pair, int pad,
             }
             row[i] = to;
             MOVE(label);
-            MOVE(ref);
-            MOVE(weight);
-            MOVE(mask);
             MOVE(logp_in);
+            move_inputs(&from, FAM_N, i, to);
             for (int64_t v = 0; v < FAM_V; v++)
                 elem_put(0, fam.logits, to * FAM_STRIDE + v,
                          elem_get(0, from.logits, i * FAM_STRIDE + v));
@@ -686,12 +697,8 @@ static void rebuild(const int *order, int n, const int *pair, int pad,
     fam.start[n] = to;
     fam.in.sequences = n;
     fam.layout.rows = to;
-    for (int k = 0; k < n / 2 && pair; k++) {
-        fam.pair_weight[k] = from.pair_weight[pair[k]];
-        fam.pair_scale[k] = from.pair_scale[pair[k]];
-        fam.pair_margin[k] = from.pair_margin[pair[k]];
-        fam.soft[k] = from.soft[pair[k]];
-    }
+    for (int k = 0; k < n / 2 && pair; k++)
+        move_inputs(&from, FAM_P, pair[k], k);
 }
 
 /* The dlogp and gradient of `two` are those of `one` by the bit, or within

@@ -112,20 +112,10 @@ static void shift_errors(void)
     fam.in.struct_size = 4;
     shifts_refused("inputs of 4 bytes", BNFLOSS_E_STRUCT, -1);
     edge("E239");
-#define UNREAD(field, array)                                                  \
-    (fam.in.field = array, shifts_refused(#field, BNFLOSS_E_OPTION, -1))
-    UNREAD(seq_weight, fam.seq_weight);
-    UNREAD(pair_weight, fam.pair_weight);
-    UNREAD(pair_scale, fam.pair_scale);
-    UNREAD(pair_margin, fam.pair_margin);
-    UNREAD(soft_label, fam.soft);
-    UNREAD(distance, fam.distance);
-    UNREAD(row_mask, fam.mask);
-    UNREAD(log_square, fam.square);
-#undef UNREAD
-    fam.in.mismatches = FAM_M;
-    fam.in.mismatched = fam.mismatched;
-    shifts_refused("mismatched", BNFLOSS_E_OPTION, -1);
+    for (int k = FAM_SEQ_WEIGHT; k < FAM_ARRAYS; k++) {
+        fam_give(fam_arrays + k, fam_arrays[k].numbers);
+        shifts_refused(fam_arrays[k].name, BNFLOSS_E_OPTION, -1);
+    }
     fam.start[2] = 1;
     shifts_refused("seq_start falls", BNFLOSS_E_SEQ, 2);
     fam.side[4] = 0;
